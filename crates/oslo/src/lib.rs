@@ -1,0 +1,5 @@
+//! Contracts made elsewhere: oslo.config files, request context, messaging and its in-process transport
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod context;
