@@ -1,0 +1,1 @@
+//! The agents: linuxbridge and dhcp, each read, plan, apply

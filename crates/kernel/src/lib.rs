@@ -1,0 +1,1 @@
+//! The kernel and privilege perimeter: namespaces, links, addresses, routes, sysctl and child processes

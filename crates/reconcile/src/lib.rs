@@ -1,0 +1,1 @@
+//! Read, plan, apply: the small generic library every agent is built on

@@ -1,0 +1,1 @@
+//! Every interface between server and agents, one file each, both sides

@@ -1,0 +1,1 @@
+//! The API server: HTTP, resources, address management, port binding and scheduling

@@ -1,0 +1,23 @@
+//! The vocabulary every part of Isospin shares.
+//!
+//! Plain data without I/O: typed ids, addresses, segments, the REST resources as structs, the names of
+//! devices on a host, and the attribute tables that drive the API. No tokio, SQL, HTTP or netlink here.
+
+pub mod agent;
+pub mod attribute;
+pub mod device;
+pub mod extension;
+pub mod id;
+pub mod mac;
+pub mod network;
+pub mod port;
+pub mod resource;
+pub mod security_group;
+pub mod segment;
+pub mod standard;
+pub mod subnet;
+
+pub use id::{AgentId, NetworkId, PortId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId};
+pub use mac::Mac;
+pub use segment::{NetworkType, Segment};
+pub use standard::Standard;

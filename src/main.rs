@@ -1,0 +1,3 @@
+//! One binary for every part of Isospin, dispatched on the subcommand or on the name it was called by.
+
+fn main() {}
