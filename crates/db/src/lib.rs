@@ -1,1 +1,22 @@
-//! The only SQL: the schema, the rows and the queries on SQLite, MariaDB and PostgreSQL
+//! The only SQL: the schema, the rows and the queries on SQLite, MariaDB/MySQL and PostgreSQL.
+//!
+//! [`Database`] is chosen at run time by its URL. [`Database::reader`] gives a connection inside one read snapshot,
+//! [`Database::begin`] a write transaction; both are a [`Conn`], which every query takes. The tables are described
+//! once in [`schema::tables`]; that text is the source of the DDL of each backend.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod conn;
+mod database;
+mod error;
+pub mod list;
+mod row;
+pub mod schema;
+mod sqlite;
+pub mod standard;
+mod value;
+
+pub use conn::{Conn, Tx};
+pub use database::{Backend, Database, Settings};
+pub use error::{DbError, Source};
+pub use row::Row;
+pub use value::{FromValue, Value};

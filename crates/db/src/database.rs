@@ -1,0 +1,82 @@
+//! The database: which one it is, and how connections to it are had.
+
+use std::time::Duration;
+
+use crate::{Conn, DbError, Tx, conn::Inner, sqlite};
+
+/// Which server (or library) keeps the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded library, in a file or in memory.
+    Sqlite,
+    /// MySQL or MariaDB, with Galera or without.
+    Mysql,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// How to connect: the `[database]` options that matter here.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `sqlite:///path`, `sqlite://` (in memory, private), `mysql+pymysql://…` or `postgresql://…`.
+    pub url: String,
+    /// Connections kept open at most.
+    pub max_pool_size: usize,
+    /// How long to wait for a free connection, or for another process' write lock on SQLite.
+    pub wait: Duration,
+}
+
+/// A handle to one database; clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: Pool,
+}
+
+#[derive(Debug, Clone)]
+enum Pool {
+    Sqlite(sqlite::Pool),
+}
+
+impl Settings {
+    /// The defaults for the database at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), max_pool_size: 50, wait: Duration::from_secs(30) }
+    }
+}
+
+impl Database {
+    /// Connects, so that a wrong URL, a missing server or a refused password shows here.
+    pub async fn connect(settings: &Settings) -> Result<Self, DbError> {
+        let scheme = settings.url.split(':').next().unwrap_or_default();
+        let pool = match scheme.split('+').next().unwrap_or_default() {
+            "sqlite" => Pool::Sqlite(sqlite::Pool::open(settings)?),
+            _ => {
+                return Err(DbError::Url(format!(
+                    "'{scheme}' is not a database this program knows; use sqlite://, mysql+pymysql:// or postgresql://"
+                )));
+            }
+        };
+        Ok(Self { pool })
+    }
+
+    /// Which kind it is.
+    pub fn backend(&self) -> Backend {
+        match &self.pool {
+            Pool::Sqlite(_) => Backend::Sqlite,
+        }
+    }
+
+    /// A connection whose selects all see one snapshot.
+    pub async fn reader(&self) -> Result<Conn, DbError> {
+        match &self.pool {
+            Pool::Sqlite(pool) => Ok(Conn::new(Inner::Sqlite(pool.reader().await?))),
+        }
+    }
+
+    /// A write transaction. On SQLite there is one at a time; waiting for it is fair and blocks no thread.
+    pub async fn begin(&self) -> Result<Tx, DbError> {
+        match &self.pool {
+            Pool::Sqlite(pool) => Ok(Tx::new(Conn::new(Inner::Sqlite(pool.writer().await?)))),
+        }
+    }
+}

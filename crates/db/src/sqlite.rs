@@ -1,0 +1,209 @@
+//! SQLite, the embedded default.
+//!
+//! Statements run where they are awaited: each takes microseconds, less than handing it to another thread would. What
+//! can take long does not block: a writer waits for its turn in a fair queue, then for other processes with a growing
+//! pause, and the write-ahead log is folded back into the file by a thread of its own ([`checkpoint`]). So `database
+//! is locked` is never an answer, short of a lock held for longer than [`crate::Settings::wait`].
+
+mod checkpoint;
+mod error;
+mod file;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, types::ValueRef};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::{DbError, Row, Settings, Value, conn::Outcome, value::TIMESTAMP_FORMAT};
+use checkpoint::Checkpointer;
+use file::File;
+
+/// Readers kept open for the next request; more are opened when needed and closed after.
+const IDLE_READERS: usize = 16;
+
+/// The connections to one file.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    // Fields drop in order: connections are closed before a private file is removed.
+    writer: Arc<tokio::sync::Mutex<Connection>>,
+    readers: Mutex<Vec<Connection>>,
+    checkpointer: Checkpointer,
+    file: File,
+    wait: Duration,
+}
+
+/// A connection in use, inside a transaction.
+pub(crate) struct Session {
+    pool: Pool,
+    lease: Lease,
+}
+
+enum Lease {
+    Reader(Option<Connection>),
+    Writer(OwnedMutexGuard<Connection>),
+}
+
+impl Pool {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, DbError> {
+        let file = File::from_url(&settings.url)?;
+        let writer = Arc::new(tokio::sync::Mutex::new(file.connect(settings.wait)?));
+        let checkpointer = Checkpointer::start(file.connect(settings.wait)?, Arc::downgrade(&writer))?;
+        let readers = Mutex::default();
+        Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait: settings.wait })))
+    }
+
+    pub(crate) async fn reader(&self) -> Result<Session, DbError> {
+        let idle = self.0.readers.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.0.file.connect(self.0.wait)?,
+        };
+        let mut session = Session { pool: self.clone(), lease: Lease::Reader(Some(connection)) };
+        session.run("BEGIN", &[]).await?;
+        Ok(session)
+    }
+
+    pub(crate) async fn writer(&self) -> Result<Session, DbError> {
+        let writer = tokio::time::timeout(self.0.wait, self.0.writer.clone().lock_owned())
+            .await
+            .map_err(|_| DbError::Busy { seconds: self.0.wait.as_secs() })?;
+        let mut session = Session { pool: self.clone(), lease: Lease::Writer(writer) };
+        session.run("BEGIN IMMEDIATE", &[]).await?;
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// Runs a statement; while another process holds the lock, tries again.
+    pub(crate) async fn run(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
+        let mut patience = Patience::new(self.pool.0.wait);
+        loop {
+            match run(self.connection()?, text, binds) {
+                Ok(outcome) => return Ok(outcome),
+                Err(e) if is_busy(&e) => patience.wait().await?,
+                Err(e) => return Err(error::translate(text, e)),
+            }
+        }
+    }
+
+    pub(crate) fn batch(&self, text: &str) -> Result<(), DbError> {
+        self.connection()?.execute_batch(text).map_err(|e| error::translate(text, e))
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
+        self.run("COMMIT", &[]).await?;
+        self.pool.0.checkpointer.committed();
+        Ok(())
+    }
+
+    fn connection(&self) -> Result<&Connection, DbError> {
+        match &self.lease {
+            Lease::Reader(Some(connection)) => Ok(connection),
+            Lease::Reader(None) => Err(DbError::unavailable("the connection was given back")),
+            Lease::Writer(guard) => Ok(guard),
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Ends the transaction: a reader's snapshot, or a write that was not committed.
+    fn drop(&mut self) {
+        let clean = self.connection().is_ok_and(|c| c.is_autocommit() || c.execute_batch("ROLLBACK").is_ok());
+        if let Lease::Reader(connection) = &mut self.lease
+            && let Some(connection) = connection.take()
+            && clean
+        {
+            let mut idle = self.pool.0.readers.lock();
+            if idle.len() < IDLE_READERS {
+                idle.push(connection);
+            }
+        }
+    }
+}
+
+/// Pauses between tries to get a lock: short at first, never long, and not for ever.
+struct Patience {
+    limit: Duration,
+    start: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, start: Instant::now(), pause: Duration::from_micros(200) }
+    }
+
+    async fn wait(&mut self) -> Result<(), DbError> {
+        if self.start.elapsed() > self.limit {
+            return Err(DbError::Busy { seconds: self.limit.as_secs() });
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_millis(10));
+        Ok(())
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn run(connection: &Connection, text: &str, binds: &[Value]) -> rusqlite::Result<Outcome> {
+    let mut statement = connection.prepare_cached(text)?;
+    for (i, value) in binds.iter().enumerate() {
+        bind(&mut statement, i + 1, value)?;
+    }
+    let columns = statement.column_count();
+    if columns == 0 {
+        let affected = statement.raw_execute()? as u64;
+        return Ok(Outcome { rows: Vec::new(), affected, last_id: connection.last_insert_rowid() });
+    }
+    let mut rows = Vec::new();
+    let mut cursor = statement.raw_query();
+    while let Some(row) = cursor.next()? {
+        let mut values = Vec::with_capacity(columns);
+        for i in 0..columns {
+            values.push(read(row.get_ref(i)?));
+        }
+        rows.push(Row::new(values));
+    }
+    let affected = rows.len() as u64;
+    Ok(Outcome { rows, affected, last_id: 0 })
+}
+
+fn bind(statement: &mut rusqlite::Statement<'_>, index: usize, value: &Value) -> rusqlite::Result<()> {
+    match value {
+        Value::Null => statement.raw_bind_parameter(index, rusqlite::types::Null),
+        Value::Bool(b) => statement.raw_bind_parameter(index, b),
+        Value::Int(i) => statement.raw_bind_parameter(index, i),
+        Value::Text(t) => statement.raw_bind_parameter(index, t.as_str()),
+        Value::Timestamp(t) => statement.raw_bind_parameter(index, t.format(TIMESTAMP_FORMAT).to_string()),
+    }
+}
+
+fn read(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(i) => Value::Int(i),
+        ValueRef::Real(r) => Value::Text(r.to_string()),
+        ValueRef::Text(t) | ValueRef::Blob(t) => Value::Text(String::from_utf8_lossy(t).into_owned()),
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.0.file.path()).finish()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
