@@ -10,6 +10,7 @@
 pub mod body;
 pub mod check;
 pub mod convert;
+mod notation;
 pub mod table;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub use body::{AttributeError, Attributes};
 /// What is stored when a create request leaves an attribute out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Default {
-    /// Nothing: the client must give a value.
+    /// Nothing: the client must give a value, if it may at all.
     Required,
     /// The attribute stays unset and the operation decides (`UNSET` in the reference's dump).
     Unset,
@@ -40,6 +41,8 @@ pub enum Default {
 pub enum Check {
     /// Anything.
     Any,
+    /// Any text or null. The reference has no validator here and fails with a 500 on anything else.
+    AnyText,
     /// `type:uuid`
     Uuid,
     /// `type:uuid_or_none`
@@ -52,10 +55,8 @@ pub enum Check {
     StringOrNone(Option<usize>),
     /// `type:name_string`: like a string, but not only blanks.
     Name(usize),
-    /// `type:name_string_not_default`: a name other than `default`.
+    /// `type:name_not_default`: a string other than `default`.
     NameNotDefault(usize),
-    /// `type:boolean`
-    Boolean,
     /// `type:values`: one of these texts.
     Texts(&'static [&'static str]),
     /// `type:values`: one of these texts, or null.
@@ -107,30 +108,23 @@ pub enum Convert {
     BooleanIfNotNone,
     /// `convert_to_int`
     Int,
-    /// `convert_to_int_if_not_none`
-    IntIfNotNone,
     /// `convert_none_to_empty_list`
     NoneToEmptyList,
-    /// `convert_to_sanitized_mac_address` and `convert_to_mac_if_none`: lower case with colons.
+    /// `convert_to_mac_if_none`: lower case with colons. Null stays, for the operation to choose an address.
     Mac,
-    /// `convert_to_string`
-    Text,
     /// `convert_cidr_to_canonical_format`
     Cidr,
     /// `convert_ip_to_canonical_format`
     IpAddress,
     /// `convert_allocation_pools_to_canonical_format`
     AllocationPools,
-    /// `convert_protocol`, `convert_ethertype_to_case_insensitive`, `convert_validate_port_value`,
-    /// `convert_ip_prefix_to_cidr`: the conversions of security group rules, by attribute.
+    /// `convert_protocol`: name or number of an IP protocol, null for any.
     Protocol,
-    /// Ethertype of a security group rule.
+    /// `convert_ethertype_to_case_insensitive`
     Ethertype,
-    /// Direction of a security group rule.
-    CaseInsensitive,
-    /// Port or ICMP number of a security group rule.
+    /// `convert_validate_port_value`: a port, or an ICMP type or code.
     PortValue,
-    /// Prefix of a security group rule.
+    /// `convert_ip_prefix_to_cidr`
     IpPrefix,
 }
 
@@ -139,7 +133,8 @@ pub enum Convert {
 pub struct Attribute {
     /// Its name in JSON.
     pub name: &'static str,
-    /// Alias of the extension that brings it; the resource's singular for what is core.
+    /// Alias of the extension that brings it; the resource's singular for what is core. Where several extensions
+    /// define an attribute this is the last one, whose definition counts.
     pub extension: &'static str,
     /// May be given on create (`allow_post`).
     pub create: bool,
@@ -174,7 +169,7 @@ pub struct ResourceTable {
     pub path: &'static str,
     /// Word of the `NotFound` error type, such as `Network` in `NetworkNotFound`.
     pub noun: &'static str,
-    /// Its attributes, core first.
+    /// Its attributes, in the order in which the reference checks them, which decides the error that is reported.
     pub attributes: &'static [Attribute],
 }
 
