@@ -5,10 +5,13 @@
 //! once in [`schema::tables`]; that text is the source of the DDL of each backend.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod agent;
 mod conn;
 mod database;
+pub mod dhcp_binding;
 mod error;
 pub mod list;
+pub mod migrate;
 mod row;
 pub mod schema;
 mod sqlite;

@@ -23,6 +23,14 @@ pub struct Failure {
     /// Its text.
     #[serde(default)]
     pub message: String,
+    /// What Python adds, for Python.
+    #[serde(flatten)]
+    pub detail: Box<FailureDetail>,
+}
+
+/// The parts of a failure that only a Python receiver uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureDetail {
     /// Lines of a traceback; ours are empty.
     #[serde(default)]
     pub tb: Vec<String>,
@@ -37,14 +45,7 @@ pub struct Failure {
 impl Failure {
     /// A failure without arguments.
     pub fn new(class: impl Into<String>, module: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            class: class.into(),
-            module: module.into(),
-            message: message.into(),
-            tb: Vec::new(),
-            args: Vec::new(),
-            kwargs: Map::new(),
-        }
+        Self { class: class.into(), module: module.into(), message: message.into(), detail: Box::default() }
     }
 
     /// An exception of the networking service, which Python agents rebuild.
