@@ -1,0 +1,18 @@
+//! Kernel parameters of a namespace, by their path below `/proc/sys`.
+
+use std::{fs, path::Path};
+
+use crate::{Error, Namespace, Result};
+
+/// Reads for example `net/ipv4/ip_forward`, without the final newline.
+pub fn read(namespace: &Namespace, key: &str) -> Result<String> {
+    let path = Path::new("/proc/sys").join(key);
+    let text = namespace.run(|| fs::read_to_string(&path))?;
+    text.map(|text| text.trim_end().to_owned()).map_err(|error| Error::io("read sysctl", key, &error))
+}
+
+/// Writes for example `1` to `net/ipv6/conf/ns-1234/disable_ipv6`.
+pub fn write(namespace: &Namespace, key: &str, value: &str) -> Result<()> {
+    let path = Path::new("/proc/sys").join(key);
+    namespace.run(|| fs::write(&path, value))?.map_err(|error| Error::io("write sysctl", key, &error))
+}
