@@ -2,6 +2,7 @@
 
 use sea_query::{Expr, SelectStatement};
 
+pub(crate) mod ddl;
 pub mod enums;
 pub mod tables;
 
@@ -16,9 +17,9 @@ pub enum Kind {
     Int,
     /// 64 bits, signed.
     BigInt,
-    /// A point in time in UTC, to the second.
+    /// A point in time in UTC; MariaDB keeps it to the second.
     DateTime,
-    /// The same, which the server fills in and refreshes by itself where it can.
+    /// The same, of the narrower type that MariaDB calls a timestamp.
     Timestamp,
     /// One of a few words.
     Enum(&'static Enum),
@@ -139,8 +140,15 @@ impl Table {
     }
 }
 
+impl Unique {
+    /// Upstream gave it no name, so MariaDB took that of the first column, which is not unique among tables.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.columns.first() == Some(&self.name)
+    }
+}
+
 /// The name of the unique constraint on exactly these columns of a table, or `PRIMARY`.
-pub(crate) fn constraint_of(table: &str, columns: &[&str]) -> Option<&'static str> {
+pub(crate) fn constraint_on(table: &str, columns: &[&str]) -> Option<&'static str> {
     let table = tables::ALL.iter().find(|t| t.name == table)?;
     if table.primary_key == columns {
         return Some("PRIMARY");

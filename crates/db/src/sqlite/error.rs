@@ -39,6 +39,6 @@ fn duplicate(message: &str) -> DbError {
             columns.push(column);
         }
     }
-    let constraint = schema::constraint_of(table, &columns).unwrap_or(list).to_owned();
+    let constraint = schema::constraint_on(table, &columns).unwrap_or(list).to_owned();
     DbError::Duplicate { table: table.to_owned(), constraint }
 }
