@@ -2,6 +2,8 @@
 //!
 //! Device names hold at most 15 characters; upstream uses a three-letter prefix and the first 11 characters of the id.
 
+use uuid::Uuid;
+
 use crate::{NetworkId, PortId};
 
 /// Prefix of the bridge-side end of a port.
@@ -47,4 +49,24 @@ pub fn dhcp_namespace(network: NetworkId) -> String {
 /// `vxlan-` and the VNI.
 pub fn vxlan(vni: u32) -> String {
     format!("{VXLAN_PREFIX}{vni}")
+}
+
+/// `device_id` of the port by which the DHCP agent on `host` serves a network: `dhcp`, a UUID made of the host's name up
+/// to its first dot, and the network's id.
+pub fn dhcp_device_id(host: &str, network: NetworkId) -> String {
+    let name = host.split('.').next().unwrap_or_default();
+    format!("dhcp{}-{network}", Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dhcp_port_is_known_by_the_short_name_of_its_host() {
+        let network: NetworkId = "3b6e0f1c-8d2a-4f0e-9b57-1c2d3e4f5a6b".parse().unwrap();
+        let expected = format!("dhcp645ab895-b76a-5ada-8177-739c5b8ac740-{network}");
+        assert_eq!(dhcp_device_id("host-a", network), expected);
+        assert_eq!(dhcp_device_id("host-a.example.org", network), expected);
+    }
 }

@@ -11,7 +11,6 @@ pub mod id;
 pub mod mac;
 pub mod network;
 pub mod port;
-pub mod resource;
 pub mod security_group;
 pub mod segment;
 pub mod standard;

@@ -1,6 +1,6 @@
 //! Networks.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{NetworkId, NetworkType, Segment, Standard, SubnetId};
 
@@ -41,17 +41,8 @@ pub struct Network {
     pub ipv4_address_scope: Option<String>,
     /// Always null here; upstream's address scopes of its subnet pools.
     pub ipv6_address_scope: Option<String>,
-    /// Encapsulation of its only segment; null when there are several.
-    #[serde(rename = "provider:network_type")]
-    pub provider_network_type: Option<NetworkType>,
-    /// Physical network of its only segment.
-    #[serde(rename = "provider:physical_network")]
-    pub provider_physical_network: Option<String>,
-    /// VLAN id, VNI or key of its only segment.
-    #[serde(rename = "provider:segmentation_id")]
-    pub provider_segmentation_id: Option<u32>,
-    /// All segments when there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "segments")]
+    /// Its segments by index. REST shows the only one as `provider:*`, several as `segments`.
+    #[serde(flatten, serialize_with = "provider")]
     pub segments: Vec<Segment>,
     /// Always true without routed networks.
     pub l2_adjacency: bool,
@@ -60,19 +51,61 @@ pub struct Network {
     pub standard: Standard,
 }
 
-fn segments<S: serde::Serializer>(segments: &[Segment], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct ProviderSegment<'a> {
-        #[serde(rename = "provider:network_type")]
-        network_type: NetworkType,
-        #[serde(rename = "provider:physical_network")]
-        physical_network: Option<&'a str>,
-        #[serde(rename = "provider:segmentation_id")]
-        segmentation_id: Option<u32>,
+impl Default for Network {
+    /// An empty network under a new id, to be filled in.
+    fn default() -> Self {
+        Self {
+            id: NetworkId::random(),
+            name: String::new(),
+            project_id: String::new(),
+            tenant_id: String::new(),
+            admin_state_up: true,
+            status: "ACTIVE".to_owned(),
+            shared: false,
+            subnets: Vec::new(),
+            mtu: 0,
+            port_security_enabled: true,
+            router_external: false,
+            is_default: None,
+            availability_zone_hints: Vec::new(),
+            availability_zones: Vec::new(),
+            ipv4_address_scope: None,
+            ipv6_address_scope: None,
+            segments: Vec::new(),
+            l2_adjacency: true,
+            standard: Standard::default(),
+        }
     }
-    serializer.collect_seq(segments.iter().map(|s| ProviderSegment {
-        network_type: s.network_type,
-        physical_network: s.physical_network.as_deref(),
-        segmentation_id: s.segmentation_id,
-    }))
+}
+
+#[derive(Serialize)]
+struct Provider<'a> {
+    #[serde(rename = "provider:network_type")]
+    network_type: Option<NetworkType>,
+    #[serde(rename = "provider:physical_network")]
+    physical_network: Option<&'a str>,
+    #[serde(rename = "provider:segmentation_id")]
+    segmentation_id: Option<u32>,
+}
+
+impl<'a> From<&'a Segment> for Provider<'a> {
+    fn from(segment: &'a Segment) -> Self {
+        Self {
+            network_type: Some(segment.network_type),
+            physical_network: segment.physical_network.as_deref(),
+            segmentation_id: segment.segmentation_id,
+        }
+    }
+}
+
+fn provider<S: Serializer>(segments: &[Segment], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Several<'a> {
+        segments: Vec<Provider<'a>>,
+    }
+    match segments {
+        [] => Provider { network_type: None, physical_network: None, segmentation_id: None }.serialize(serializer),
+        [only] => Provider::from(only).serialize(serializer),
+        several => Several { segments: several.iter().map(Provider::from).collect() }.serialize(serializer),
+    }
 }

@@ -8,7 +8,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 use super::{
     AttributeError, Check,
     convert::{Prefix, is_falsy, parse_mac, python_int},
-    notation::{list_of, literal, plain},
+    notation::{list_of, plain},
 };
 
 /// Why a value is refused: a reason the attribute's name is put before, or a whole error.
@@ -125,8 +125,8 @@ fn string(value: &Value, length: Option<usize>) -> Verdict {
 fn name(value: &Value, length: usize) -> Verdict {
     string(value, Some(length))?;
     let text = value.as_str().unwrap_or_default();
-    // The reference's expression lets one line end pass at the end.
-    let line = text.strip_suffix('\n').unwrap_or(text);
+    // The reference's expression lets one line end pass at the end of a line.
+    let line = text.strip_suffix('\n').filter(|line| !line.is_empty()).unwrap_or(text);
     let inner = line.chars().all(|c| c == ' ' || is_printable(c) || is_space(c));
     let rim = [line.chars().next(), line.chars().next_back()].into_iter().flatten().all(|c| !is_space(c));
     if inner && rim { Ok(()) } else { refuse(format!("'{text}' is not a valid string")) }
@@ -463,7 +463,7 @@ fn extra_dhcp_opts(value: &mut Value) -> Verdict {
             *version = super::Convert::Int.apply(version.take())?;
         }
         if !is_dhcp_option(option) {
-            return Err(as_input(Refusal::Reason(format!("No valid key specs matched for: {}", literal(option)))));
+            return Err(as_input(Refusal::Reason(format!("No valid key specs matched for: {}", plain(option)))));
         }
     }
     Ok(())

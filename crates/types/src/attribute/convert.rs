@@ -95,11 +95,10 @@ fn python_int_text(text: &str) -> Option<i64> {
 
 /// The usual form of an Ethernet address; what is none stays, for the check to refuse.
 fn mac(value: Value) -> Value {
-    let octets = match &value {
-        Value::String(text) => parse_mac(text),
-        Value::Number(number) => number.as_u64().filter(|n| *n < 1 << 48),
-        _ => None,
-    };
+    let in_notation = value.as_str().and_then(parse_mac);
+    let as_number =
+        || python_int(&value).filter(|_| !value.is_f64()).and_then(|n| u64::try_from(n).ok()).filter(|n| *n < 1 << 48);
+    let octets = in_notation.or_else(as_number);
     match octets {
         Some(octets) => {
             let [_, _, a, b, c, d, e, f] = octets.to_be_bytes();
