@@ -4,4 +4,5 @@
 
 pub mod config;
 pub mod context;
+pub mod log;
 pub mod messaging;
