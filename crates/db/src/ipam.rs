@@ -1,0 +1,265 @@
+//! Rows behind address management: pools, allocations, and the addresses of ports.
+//!
+//! Two tables know of each address, as upstream keeps them: `ipamallocations` says that it is taken on its subnet, and
+//! `ipallocations` says by which port. Both have unique keys on the address, which are what makes an allocation safe
+//! with any number of servers. `ipamsubnets` gives each subnet a second id that the former table refers to.
+//!
+//! Every query here is a few index lookups, whatever the size of the network; only [`allocations`] reads all.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
+use sea_query::{Expr, ExprTrait, Query};
+use types::{
+    Mac, NetworkId, PortId, SegmentId, SubnetId,
+    port::FixedIp,
+    subnet::{AllocationPool, Ipv6Mode},
+};
+use uuid::Uuid;
+
+use crate::{Conn, DbError, Value, schema::tables};
+
+/// What of a subnet decides whether and how it serves a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its prefix.
+    pub cidr: IpNet,
+    /// DHCP serves it.
+    pub enable_dhcp: bool,
+    /// Hosts form their own addresses (SLAAC, stateless DHCPv6).
+    pub auto_address: bool,
+    /// Device owners it is reserved for; empty means all.
+    pub service_types: Vec<String>,
+    /// The segment it belongs to.
+    pub segment_id: Option<SegmentId>,
+}
+
+/// The subnets of a network, oldest first.
+pub async fn candidates(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<Candidate>, DbError> {
+    const TEXT: &str = "SELECT s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, s.segment_id, \
+         t.service_type FROM subnets s LEFT JOIN subnet_service_types t ON t.subnet_id = s.id \
+         WHERE s.network_id = ? ORDER BY s.standard_attr_id, t.service_type";
+    let mut found: Vec<Candidate> = Vec::new();
+    for row in conn.sql(TEXT, vec![network_id.into()]).await? {
+        let id = row.get(0)?;
+        if found.last().is_none_or(|last| last.id != id) {
+            let auto = |mode: Option<String>| mode.and_then(|m| Ipv6Mode::parse(&m)).is_some_and(Ipv6Mode::is_auto_address);
+            found.push(Candidate {
+                id,
+                cidr: row.get(1)?,
+                enable_dhcp: row.get::<Option<bool>>(2)?.unwrap_or_default(),
+                auto_address: auto(row.get(3)?) || auto(row.get(4)?),
+                service_types: Vec::new(),
+                segment_id: row.get(5)?,
+            });
+        }
+        if let (Some(subnet), Some(service_type)) = (found.last_mut(), row.get(6)?) {
+            subnet.service_types.push(service_type);
+        }
+    }
+    Ok(found)
+}
+
+/// The segments an agent on this host reaches.
+pub async fn segments_of_host(conn: &mut Conn, host: &str) -> Result<Vec<SegmentId>, DbError> {
+    let rows = conn.sql("SELECT segment_id FROM segmenthostmappings WHERE host = ?", vec![host.into()]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Is there a subnet with this id?
+pub async fn subnet_exists(conn: &mut Conn, subnet_id: SubnetId) -> Result<bool, DbError> {
+    Ok(!conn.sql("SELECT 1 FROM subnets WHERE id = ?", vec![subnet_id.into()]).await?.is_empty())
+}
+
+/// The id under which `ipamallocations` knows a subnet.
+///
+/// Ours is the subnet's own id, found by the primary key. For a subnet that upstream made, its table has no index to
+/// find it by; callers remember the answer, which never changes.
+pub async fn ipam_subnet(conn: &mut Conn, subnet_id: SubnetId) -> Result<Option<String>, DbError> {
+    for text in [
+        "SELECT id FROM ipamsubnets WHERE id = ? AND neutron_subnet_id = id",
+        "SELECT id FROM ipamsubnets WHERE neutron_subnet_id = ?",
+    ] {
+        if let Some(row) = conn.sql(text, vec![subnet_id.into()]).await?.first() {
+            return row.get(0).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Adds a subnet with its pools.
+pub async fn ipam_subnet_insert(
+    conn: &mut Conn,
+    subnet_id: SubnetId,
+    pools: &[AllocationPool],
+) -> Result<(), DbError> {
+    let row = vec![subnet_id.into(), subnet_id.into()];
+    conn.insert(&tables::IPAMSUBNETS, &["id", "neutron_subnet_id"], vec![row]).await?;
+    pools_insert(conn, subnet_id, &subnet_id.to_string(), pools).await
+}
+
+/// Makes `pools` the pools of a subnet. What is allocated stays so.
+pub async fn pools_replace(
+    conn: &mut Conn,
+    subnet_id: SubnetId,
+    ipam_subnet: &str,
+    pools: &[AllocationPool],
+) -> Result<(), DbError> {
+    conn.execute("DELETE FROM ipallocationpools WHERE subnet_id = ?", vec![subnet_id.into()]).await?;
+    conn.execute("DELETE FROM ipamallocationpools WHERE ipam_subnet_id = ?", vec![ipam_subnet.into()]).await?;
+    pools_insert(conn, subnet_id, ipam_subnet, pools).await
+}
+
+async fn pools_insert(
+    conn: &mut Conn,
+    subnet_id: SubnetId,
+    ipam_subnet: &str,
+    pools: &[AllocationPool],
+) -> Result<(), DbError> {
+    let rows = |owner: Value| -> Vec<Vec<Value>> {
+        let row = |p: &AllocationPool| vec![Uuid::new_v4().into(), owner.clone(), p.start.into(), p.end.into()];
+        pools.iter().map(row).collect()
+    };
+    let columns = ["id", "subnet_id", "first_ip", "last_ip"];
+    conn.insert(&tables::IPALLOCATIONPOOLS, &columns, rows(subnet_id.into())).await?;
+    let columns = ["id", "ipam_subnet_id", "first_ip", "last_ip"];
+    conn.insert(&tables::IPAMALLOCATIONPOOLS, &columns, rows(ipam_subnet.into())).await
+}
+
+/// Removes what only address management knows of a subnet; the rest goes with the subnet's own row.
+pub async fn ipam_subnet_delete(conn: &mut Conn, ipam_subnet: &str) -> Result<(), DbError> {
+    conn.execute("DELETE FROM ipamsubnets WHERE id = ?", vec![ipam_subnet.into()]).await.map(|_| ())
+}
+
+/// The pools addresses are handed out from.
+pub async fn pools(conn: &mut Conn, ipam_subnet: &str) -> Result<Vec<AllocationPool>, DbError> {
+    let text = "SELECT first_ip, last_ip FROM ipamallocationpools WHERE ipam_subnet_id = ?";
+    let rows = conn.sql(text, vec![ipam_subnet.into()]).await?;
+    rows.iter().map(|row| Ok(AllocationPool { start: row.get(0)?, end: row.get(1)? })).collect()
+}
+
+/// Which of these addresses are taken on a subnet.
+pub async fn taken(conn: &mut Conn, ipam_subnet: &str, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, DbError> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = format!(
+        "SELECT ip_address FROM ipamallocations WHERE ip_address IN ({}) AND ipam_subnet_id = ?",
+        placeholders(addresses.len())
+    );
+    let binds = addresses.iter().map(|a| Value::from(*a)).chain([ipam_subnet.into()]).collect();
+    conn.sql(&text, binds).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// Everything taken on a subnet, in no order.
+pub async fn allocations(conn: &mut Conn, ipam_subnet: &str) -> Result<Vec<IpAddr>, DbError> {
+    let text = "SELECT ip_address FROM ipamallocations WHERE ipam_subnet_id = ?";
+    conn.sql(text, vec![ipam_subnet.into()]).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// Takes addresses, given with the subnets they are on. A duplicate means that somebody else has one of them.
+pub async fn allocations_insert(conn: &mut Conn, taken: &[(&str, IpAddr)]) -> Result<(), DbError> {
+    let row = |(subnet, address): &(&str, IpAddr)| vec![(*address).into(), "ALLOCATED".into(), (*subnet).into()];
+    let columns = ["ip_address", "status", "ipam_subnet_id"];
+    conn.insert(&tables::IPAMALLOCATIONS, &columns, taken.iter().map(row).collect()).await
+}
+
+/// Frees addresses of one subnet.
+pub async fn allocations_delete(conn: &mut Conn, ipam_subnet: &str, addresses: &[IpAddr]) -> Result<(), DbError> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "DELETE FROM ipamallocations WHERE ip_address IN ({}) AND ipam_subnet_id = ?",
+        placeholders(addresses.len())
+    );
+    let binds = addresses.iter().map(|a| Value::from(*a)).chain([ipam_subnet.into()]).collect();
+    conn.execute(&text, binds).await.map(|_| ())
+}
+
+/// Gives addresses to ports, whose rows must exist.
+pub async fn fixed_ips_insert(
+    conn: &mut Conn,
+    network_id: NetworkId,
+    given: &[(PortId, FixedIp)],
+) -> Result<(), DbError> {
+    let row = |(port, ip): &(PortId, FixedIp)| {
+        vec![(*port).into(), ip.ip_address.into(), ip.subnet_id.into(), network_id.into()]
+    };
+    let columns = ["port_id", "ip_address", "subnet_id", "network_id"];
+    conn.insert(&tables::IPALLOCATIONS, &columns, given.iter().map(row).collect()).await
+}
+
+/// Takes addresses away from a port.
+pub async fn fixed_ips_delete(
+    conn: &mut Conn,
+    network_id: NetworkId,
+    port_id: PortId,
+    ips: &[FixedIp],
+) -> Result<(), DbError> {
+    const TEXT: &str =
+        "DELETE FROM ipallocations WHERE ip_address = ? AND subnet_id = ? AND network_id = ? AND port_id = ?";
+    for ip in ips {
+        let binds = vec![ip.ip_address.into(), ip.subnet_id.into(), network_id.into(), port_id.into()];
+        conn.execute(TEXT, binds).await?;
+    }
+    Ok(())
+}
+
+/// The addresses of ports, each port's in the order the API shows them: by the text of the address, then of the subnet.
+pub async fn fixed_ips_of(conn: &mut Conn, ports: &[PortId]) -> Result<HashMap<PortId, Vec<FixedIp>>, DbError> {
+    let mut found: HashMap<PortId, Vec<FixedIp>> = HashMap::with_capacity(ports.len());
+    if ports.is_empty() {
+        return Ok(found);
+    }
+    let mut select = Query::select();
+    select
+        .from("ipallocations")
+        .columns(["port_id", "ip_address", "subnet_id"])
+        .and_where(Expr::col("port_id").is_in(ports.iter().map(ToString::to_string)));
+    for row in conn.select(&select).await? {
+        let ip = FixedIp { ip_address: row.get(1)?, subnet_id: row.get(2)? };
+        found.entry(row.get(0)?).or_default().push(ip);
+    }
+    for ips in found.values_mut().filter(|ips| ips.len() > 1) {
+        ips.sort_by_cached_key(|ip| (ip.ip_address.to_string(), ip.subnet_id));
+    }
+    Ok(found)
+}
+
+/// Which of these MACs ports of a network have.
+pub async fn macs_taken(conn: &mut Conn, network_id: NetworkId, macs: &[Mac]) -> Result<Vec<Mac>, DbError> {
+    if macs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text =
+        format!("SELECT mac_address FROM ports WHERE network_id = ? AND mac_address IN ({})", placeholders(macs.len()));
+    let binds = std::iter::once(network_id.into()).chain(macs.iter().map(Value::from)).collect();
+    conn.sql(&text, binds).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// What of a port decides whether it gets an address that its host forms itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortParty {
+    /// Its id.
+    pub id: PortId,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Which service owns its device.
+    pub device_owner: String,
+}
+
+/// All ports of a network.
+pub async fn parties(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<PortParty>, DbError> {
+    let text = "SELECT id, mac_address, device_owner FROM ports WHERE network_id = ?";
+    let rows = conn.sql(text, vec![network_id.into()]).await?;
+    rows.iter().map(|row| Ok(PortParty { id: row.get(0)?, mac: row.get(1)?, device_owner: row.get(2)? })).collect()
+}
+
+fn placeholders(count: usize) -> String {
+    let mut text = "?,".repeat(count);
+    text.pop();
+    text
+}

@@ -1,0 +1,91 @@
+//! Limits of projects, and what they have.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::{Backend, Conn, DbError, schema::tables};
+
+/// Resources that are counted, each with its table.
+pub const COUNTED: [(&str, &str); 5] = [
+    ("network", "networks"),
+    ("subnet", "subnets"),
+    ("port", "ports"),
+    ("security_group", "securitygroups"),
+    ("security_group_rule", "securitygrouprules"),
+];
+
+/// The limits set for one project, by resource.
+pub async fn limits_of(conn: &mut Conn, project_id: &str) -> Result<BTreeMap<String, i64>, DbError> {
+    let quoted = limit_column(conn);
+    let text = format!("SELECT resource, {quoted} FROM quotas WHERE project_id = ?");
+    let rows = conn.sql(&text, vec![project_id.into()]).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// The limit set for a project and resource.
+pub async fn limit_of(conn: &mut Conn, project_id: &str, resource: &str) -> Result<Option<i64>, DbError> {
+    let quoted = limit_column(conn);
+    let text = format!("SELECT {quoted} FROM quotas WHERE project_id = ? AND resource = ?");
+    let rows = conn.sql(&text, vec![project_id.into(), resource.into()]).await?;
+    rows.first().map(|row| row.get(0)).transpose()
+}
+
+/// The limits set for every project that has some: project, resource, limit.
+pub async fn limits(conn: &mut Conn) -> Result<Vec<(String, String, i64)>, DbError> {
+    let quoted = limit_column(conn);
+    let text = format!("SELECT project_id, resource, {quoted} FROM quotas ORDER BY project_id, resource");
+    let rows = conn.sql(&text, Vec::new()).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
+}
+
+/// Sets the limit of a project for a resource.
+pub async fn limit_set(conn: &mut Conn, project_id: &str, resource: &str, limit: i64) -> Result<(), DbError> {
+    if limit_of(conn, project_id, resource).await?.is_some() {
+        let quoted = limit_column(conn);
+        let text = format!("UPDATE quotas SET {quoted} = ? WHERE project_id = ? AND resource = ?");
+        return conn.execute(&text, vec![limit.into(), project_id.into(), resource.into()]).await.map(|_| ());
+    }
+    let row = vec![Uuid::new_v4().into(), project_id.into(), resource.into(), limit.into()];
+    conn.insert(&tables::QUOTAS, &["id", "project_id", "resource", "limit"], vec![row]).await
+}
+
+/// Removes a project's limits; false when it had none.
+pub async fn limits_delete(conn: &mut Conn, project_id: &str) -> Result<bool, DbError> {
+    Ok(conn.execute("DELETE FROM quotas WHERE project_id = ?", vec![project_id.into()]).await? > 0)
+}
+
+/// How many a project has, as this transaction sees it.
+pub async fn used(conn: &mut Conn, project_id: &str, resource: &str) -> Result<i64, DbError> {
+    count(conn, project_id, resource, "").await
+}
+
+/// How many a project has now, others being kept from adding to it until this transaction ends.
+///
+/// SQLite has one writer, so that holds already. Elsewhere a row of `quotausages` is the lock, and the count looks past
+/// the snapshot. That row says it is out of date, so that upstream counts anew should it ever read it.
+pub async fn used_locked(conn: &mut Conn, project_id: &str, resource: &str) -> Result<i64, DbError> {
+    let binds = || vec![project_id.into(), resource.into()];
+    let (add, look) = match conn.backend() {
+        Backend::Sqlite => return used(conn, project_id, resource).await,
+        Backend::Mysql => ("INSERT IGNORE INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, 1, 0, 0)", " LOCK IN SHARE MODE"),
+        Backend::Postgres => ("INSERT INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, true, 0, 0) ON CONFLICT DO NOTHING", ""),
+    };
+    let lock = "SELECT in_use FROM quotausages WHERE project_id = ? AND resource = ? FOR UPDATE";
+    if conn.sql(lock, binds()).await?.is_empty() {
+        conn.execute(add, binds()).await?;
+        conn.sql(lock, binds()).await?;
+    }
+    count(conn, project_id, resource, look).await
+}
+
+async fn count(conn: &mut Conn, project_id: &str, resource: &str, suffix: &str) -> Result<i64, DbError> {
+    let Some((_, table)) = COUNTED.iter().find(|(name, _)| *name == resource) else { return Ok(0) };
+    let text = format!("SELECT COUNT(*) FROM {table} WHERE project_id = ?{suffix}");
+    conn.sql(&text, vec![project_id.into()]).await?.first().map_or(Ok(0), |row| row.get(0))
+}
+
+/// `limit` is a word of the language.
+fn limit_column(conn: &Conn) -> &'static str {
+    if conn.backend() == Backend::Mysql { "`limit`" } else { "\"limit\"" }
+}

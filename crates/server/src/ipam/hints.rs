@@ -1,0 +1,163 @@
+//! Where free addresses were seen last.
+//!
+//! Only a hint: it saves looking at what is known to be full, and keeps operations that run at the same time in one
+//! server from choosing the same address. It may be wrong, lost or out of date without harm, since the database's unique
+//! keys decide. So it is never written down, and each server has its own.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use types::SubnetId;
+
+/// For so long an address that was handed out is not offered again: by then its transaction has ended.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+/// So many freed or overlooked addresses are remembered for each subnet.
+const GAPS: usize = 64;
+/// Among so many of the next free addresses the choice falls when other servers contend.
+const WIDEST: usize = 256;
+/// Subnets remembered at most.
+const SUBNETS: usize = 100_000;
+
+/// The hints of all subnets.
+#[derive(Debug, Default)]
+pub struct Hints(Mutex<HashMap<SubnetId, Hint>>);
+
+#[derive(Debug, Default)]
+struct Hint {
+    /// The id `ipamallocations` knows the subnet by.
+    ipam_subnet: Option<String>,
+    /// Offset behind which something was free; `None` before the first search.
+    next: Option<u128>,
+    /// Among how many free addresses one is drawn. It grows with every lost race and shrinks with every success.
+    spread: usize,
+    /// Addresses that are likely free though they lie before `next`.
+    gaps: VecDeque<IpAddr>,
+    /// Handed out by this server a moment ago.
+    in_flight: HashSet<IpAddr>,
+    /// The same, oldest first.
+    ages: VecDeque<(Instant, IpAddr)>,
+    /// A search came to the end of the pools and began again.
+    wrapped: bool,
+}
+
+/// Where to begin a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Offset; `None` when nothing is known.
+    pub(super) next: Option<u128>,
+    /// Among how many candidates to choose.
+    pub(super) spread: usize,
+    /// To be tried first: empty as long as there is room behind `next`, so that freed addresses rest a while.
+    pub(super) gaps: Vec<IpAddr>,
+}
+
+impl Hints {
+    fn with<T>(&self, subnet: SubnetId, act: impl FnOnce(&mut Hint) -> T) -> T {
+        let mut hints = self.0.lock();
+        if hints.len() >= SUBNETS && !hints.contains_key(&subnet) {
+            hints.clear();
+        }
+        act(hints.entry(subnet).or_default())
+    }
+
+    /// The id `ipamallocations` knows a subnet by, if it was asked for before.
+    pub(super) fn ipam_subnet(&self, subnet: SubnetId) -> Option<String> {
+        self.with(subnet, |hint| hint.ipam_subnet.clone())
+    }
+
+    pub(super) fn set_ipam_subnet(&self, subnet: SubnetId, id: &str) {
+        self.with(subnet, |hint| hint.ipam_subnet = Some(id.to_owned()));
+    }
+
+    pub(super) fn start(&self, subnet: SubnetId) -> Start {
+        self.with(subnet, |hint| Start {
+            next: hint.next,
+            spread: hint.spread,
+            gaps: if hint.wrapped { hint.gaps.iter().copied().collect() } else { Vec::new() },
+        })
+    }
+
+    /// Chooses up to `count` of the free addresses, which are ascending, and marks them as handed out. Those handed out
+    /// a moment ago are passed over unless `even_in_flight`.
+    pub(super) fn choose(
+        &self,
+        subnet: SubnetId,
+        free: &[IpAddr],
+        count: usize,
+        lowest: bool,
+        even_in_flight: bool,
+    ) -> Vec<IpAddr> {
+        let now = Instant::now();
+        self.with(subnet, |hint| {
+            while let Some((_, old)) = hint.ages.pop_front_if(|(at, _)| now.duration_since(*at) > IN_FLIGHT) {
+                hint.in_flight.remove(&old);
+            }
+            let passed_over = |a: &IpAddr| !even_in_flight && hint.in_flight.contains(a);
+            let mut offered: Vec<IpAddr> = free.iter().copied().filter(|a| !passed_over(a)).collect();
+            if !lowest && hint.spread > 0 {
+                offered.truncate(count + hint.spread);
+                shuffle(&mut offered);
+            }
+            offered.truncate(count);
+            hint.in_flight.extend(&offered);
+            hint.ages.extend(offered.iter().map(|a| (now, *a)));
+            if !hint.gaps.is_empty() {
+                hint.gaps.retain(|gap| !offered.contains(gap));
+            }
+            offered
+        })
+    }
+
+    /// The next search begins at this offset.
+    pub(super) fn advance(&self, subnet: SubnetId, next: u128) {
+        self.with(subnet, |hint| {
+            hint.next = Some(next);
+            hint.spread -= hint.spread.div_ceil(16);
+        });
+    }
+
+    /// There was no room behind the hint.
+    pub(super) fn wrapped(&self, subnet: SubnetId) {
+        self.with(subnet, |hint| hint.wrapped = true);
+    }
+
+    /// Another server took what was chosen here: choose more widely from now on.
+    pub(super) fn lost_race(&self, subnet: SubnetId) {
+        self.with(subnet, |hint| hint.spread = (hint.spread * 2 + 8).min(WIDEST));
+    }
+
+    /// These are likely free.
+    pub(super) fn add_gaps(&self, subnet: SubnetId, addresses: &[IpAddr]) {
+        self.with(subnet, |hint| {
+            for address in addresses {
+                hint.in_flight.remove(address);
+                if !hint.gaps.contains(address) {
+                    hint.gaps.push_back(*address);
+                }
+                if hint.gaps.len() > GAPS {
+                    hint.gaps.pop_front();
+                }
+            }
+        });
+    }
+
+    /// These turned out to be taken.
+    pub(super) fn remove_gaps(&self, subnet: SubnetId, addresses: &[IpAddr]) {
+        self.with(subnet, |hint| hint.gaps.retain(|gap| !addresses.contains(gap)));
+    }
+
+    /// Forgets a subnet, or what was known of its pools.
+    pub fn forget(&self, subnet: SubnetId) {
+        self.0.lock().remove(&subnet);
+    }
+}
+
+fn shuffle(addresses: &mut [IpAddr]) {
+    for i in (1..addresses.len()).rev() {
+        addresses.swap(i, rand::random_range(0..=i));
+    }
+}
