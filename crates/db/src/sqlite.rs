@@ -85,7 +85,9 @@ impl Session {
     pub(crate) async fn run(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
         let mut patience = Patience::new(self.pool.0.wait);
         loop {
-            match run(self.connection()?, text, binds) {
+            // Bound first: the reference to the connection must not live across the pause.
+            let outcome = run(self.connection()?, text, binds);
+            match outcome {
                 Ok(outcome) => return Ok(outcome),
                 Err(e) if is_busy(&e) => patience.wait().await?,
                 Err(e) => return Err(error::translate(text, e)),
