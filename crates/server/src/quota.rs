@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use db::{Conn, quota as rows};
 use serde_json::{Map, Value};
+use types::attribute::Attributes;
 
 use crate::{Ctx, Error, Refusal, Result};
 
@@ -15,8 +16,20 @@ const HEADROOM: i64 = 128;
 /// The largest limit the column holds.
 const LARGEST: i64 = i32::MAX as i64;
 
-/// Refuses (409 `OverQuota`) when the project cannot have `more` of the resource.
-pub async fn check(ctx: &Ctx, conn: &mut Conn, project_id: &str, resource: &str, more: usize) -> Result<()> {
+/// Refuses (409 `OverQuota`) when the owners of these new resources cannot have so many more.
+pub async fn check(ctx: &Ctx, conn: &mut Conn, resource: &str, given: &[Attributes]) -> Result<()> {
+    let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
+    for given in given {
+        *wanted.entry(given.text("project_id").unwrap_or_default()).or_default() += 1;
+    }
+    for (project_id, more) in wanted {
+        check_one(ctx, conn, project_id, resource, more).await?;
+    }
+    Ok(())
+}
+
+/// The same for `more` of one owner.
+pub async fn check_one(ctx: &Ctx, conn: &mut Conn, project_id: &str, resource: &str, more: i64) -> Result<()> {
     let limit = match rows::limit_of(conn, project_id, resource).await? {
         Some(limit) => limit,
         None => default_limit(ctx, resource),
@@ -24,30 +37,12 @@ pub async fn check(ctx: &Ctx, conn: &mut Conn, project_id: &str, resource: &str,
     if limit < 0 {
         return Ok(());
     }
-    let more = i64::try_from(more).unwrap_or(i64::MAX);
     let mut used = rows::used(conn, project_id, resource).await?;
     if used.saturating_add(more).saturating_add(HEADROOM) > limit {
         used = rows::used_locked(conn, project_id, resource).await?;
     }
     if used.saturating_add(more) > limit {
         return Err(Refusal::conflict("OverQuota", format!("Quota exceeded for resources: ['{resource}'].")).into());
-    }
-    Ok(())
-}
-
-/// The same for resources of several projects at once.
-pub async fn check_all<'a>(
-    ctx: &Ctx,
-    conn: &mut Conn,
-    resource: &str,
-    owners: impl IntoIterator<Item = &'a str>,
-) -> Result<()> {
-    let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
-    for owner in owners {
-        *wanted.entry(owner).or_default() += 1;
-    }
-    for (project_id, more) in wanted {
-        check(ctx, conn, project_id, resource, more).await?;
     }
     Ok(())
 }
