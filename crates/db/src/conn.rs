@@ -11,12 +11,14 @@ use sea_query::{
     SqliteQueryBuilder, UpdateStatement,
 };
 
-use crate::{Backend, DbError, Row, Value, schema::Table, sqlite};
+use crate::{Backend, DbError, Row, Value, mysql, postgres, schema::Table, sqlite};
 
 /// Parameters bound in one statement at most; the smallest limit of the three backends.
 const MAX_BINDS: usize = 32_000;
 
 /// A connection. It is inside a read snapshot, or inside the write transaction of the [`Tx`] that holds it.
+///
+/// After an error only dropping it is portable: PostgreSQL refuses all further statements of a failed transaction.
 #[derive(Debug)]
 pub struct Conn {
     inner: Inner,
@@ -25,6 +27,8 @@ pub struct Conn {
 #[derive(Debug)]
 pub(crate) enum Inner {
     Sqlite(sqlite::Session),
+    Mysql(mysql::Session),
+    Postgres(postgres::Session),
 }
 
 /// A write transaction; dropped without [`Tx::commit`], it is rolled back.
@@ -52,6 +56,8 @@ impl Conn {
     pub fn backend(&self) -> Backend {
         match &self.inner {
             Inner::Sqlite(_) => Backend::Sqlite,
+            Inner::Mysql(_) => Backend::Mysql,
+            Inner::Postgres(_) => Backend::Postgres,
         }
     }
 
@@ -122,6 +128,8 @@ impl Conn {
     async fn run(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
         match &mut self.inner {
             Inner::Sqlite(session) => session.run(text, &binds).await,
+            Inner::Mysql(session) => session.run(text, binds).await,
+            Inner::Postgres(session) => session.run(text, &binds).await,
         }
     }
 
@@ -129,6 +137,8 @@ impl Conn {
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
         match &mut self.inner {
             Inner::Sqlite(session) => session.batch(text),
+            Inner::Mysql(session) => session.batch(text).await,
+            Inner::Postgres(session) => session.batch(text).await,
         }
     }
 
@@ -181,6 +191,8 @@ impl Tx {
     pub async fn commit(self) -> Result<(), DbError> {
         match self.conn.inner {
             Inner::Sqlite(session) => session.commit().await,
+            Inner::Mysql(session) => session.commit().await,
+            Inner::Postgres(session) => session.commit().await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Conn, DbError, Tx, conn::Inner, sqlite};
+use crate::{Conn, DbError, Tx, conn::Inner, mysql, postgres, sqlite};
 
 /// Which server (or library) keeps the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Database {
 #[derive(Debug, Clone)]
 enum Pool {
     Sqlite(sqlite::Pool),
+    Mysql(mysql::Pool),
+    Postgres(postgres::Pool),
 }
 
 impl Settings {
@@ -50,6 +52,8 @@ impl Database {
         let scheme = settings.url.split(':').next().unwrap_or_default();
         let pool = match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => Pool::Sqlite(sqlite::Pool::open(settings)?),
+            "mysql" | "mariadb" => Pool::Mysql(mysql::Pool::open(settings).await?),
+            "postgresql" | "postgres" => Pool::Postgres(postgres::Pool::open(settings).await?),
             _ => {
                 return Err(DbError::Url(format!(
                     "'{scheme}' is not a database this program knows; use sqlite://, mysql+pymysql:// or postgresql://"
@@ -63,6 +67,8 @@ impl Database {
     pub fn backend(&self) -> Backend {
         match &self.pool {
             Pool::Sqlite(_) => Backend::Sqlite,
+            Pool::Mysql(_) => Backend::Mysql,
+            Pool::Postgres(_) => Backend::Postgres,
         }
     }
 
@@ -70,6 +76,8 @@ impl Database {
     pub async fn reader(&self) -> Result<Conn, DbError> {
         match &self.pool {
             Pool::Sqlite(pool) => Ok(Conn::new(Inner::Sqlite(pool.reader().await?))),
+            Pool::Mysql(pool) => Ok(Conn::new(Inner::Mysql(pool.session().await?))),
+            Pool::Postgres(pool) => Ok(Conn::new(Inner::Postgres(pool.reader().await?))),
         }
     }
 
@@ -77,6 +85,8 @@ impl Database {
     pub async fn begin(&self) -> Result<Tx, DbError> {
         match &self.pool {
             Pool::Sqlite(pool) => Ok(Tx::new(Conn::new(Inner::Sqlite(pool.writer().await?)))),
+            Pool::Mysql(pool) => Ok(Tx::new(Conn::new(Inner::Mysql(pool.session().await?)))),
+            Pool::Postgres(pool) => Ok(Tx::new(Conn::new(Inner::Postgres(pool.writer().await?)))),
         }
     }
 }

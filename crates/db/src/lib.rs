@@ -8,17 +8,24 @@
 pub mod agent;
 mod conn;
 mod database;
+pub mod device;
 pub mod dhcp_binding;
 mod error;
 pub mod ipam;
 pub mod list;
 pub mod network;
 pub mod migrate;
+mod mysql;
+pub mod quota;
+pub mod provisioning;
+mod postgres;
 mod row;
 pub mod schema;
 pub mod segment;
 mod sqlite;
 pub mod standard;
+pub mod subnet;
+mod url;
 mod value;
 
 pub use conn::{Conn, Tx};

@@ -146,6 +146,8 @@ impl FromValue for i64 {
         match value {
             Value::Int(i) => Some(*i),
             Value::Bool(b) => Some(i64::from(*b)),
+            // MariaDB gives sums as decimal text.
+            Value::Text(t) => t.parse().ok(),
             _ => None,
         }
     }
