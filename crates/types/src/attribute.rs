@@ -193,3 +193,6 @@ impl Default {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! What values must be, as the reference's validators have it, with their messages.
 
+mod address_pair;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Map, Value};
@@ -10,6 +12,8 @@ use super::{
     convert::{Prefix, is_falsy, parse_mac, python_int},
     notation::{list_of, plain},
 };
+
+pub use address_pair::address_pairs_within;
 
 /// Why a value is refused: a reason the attribute's name is put before, or a whole error.
 enum Refusal {
@@ -70,7 +74,7 @@ impl Check {
             Self::SubnetServiceTypes => subnet_service_types(value),
             Self::FixedIps => fixed_ips(value),
             Self::DictOrNone => unless_null(value, |v| dict(v).map(|_| ())),
-            Self::AddressPairs => address_pairs(value),
+            Self::AddressPairs => address_pair::address_pairs(value),
             Self::ExtraDhcpOpts => extra_dhcp_opts(value),
             Self::NetworkSegments => network_segments(value),
             Self::AvailabilityZoneHints => availability_zone_hints(value),
@@ -350,102 +354,12 @@ fn fixed_ips(value: &Value) -> Verdict {
     Ok(())
 }
 
-fn address_pairs(value: &Value) -> Verdict {
-    let Some(pairs) = value.as_array() else { return bad_request("Allowed address pairs must be a list.".into()) };
-    let mut known: Vec<(Option<&Value>, &Value)> = Vec::new();
-    for pair in pairs {
-        let members = dict(pair)?;
-        let sender = members.get("mac_address");
-        sender.map_or(Ok(()), |sender| plainly(mac(sender)))?;
-        let Some(address) = members.get("ip_address") else {
-            return Err(Refusal::Fault(AttributeError::fault(
-                "AllowedAddressPairsMissingIP",
-                "AllowedAddressPair must contain ip_address".into(),
-            )));
-        };
-        if known.contains(&(sender, address)) {
-            return Err(Refusal::Fault(duplicate_pair(sender, address)));
-        }
-        known.push((sender, address));
-        let unknown: Vec<&str> =
-            members.keys().map(String::as_str).filter(|key| !matches!(*key, "mac_address" | "ip_address")).collect();
-        if !unknown.is_empty() {
-            return bad_request(format!("Unrecognized attribute(s) '{}'", unknown.join(", ")));
-        }
-        plainly(pair_address(address))?;
-        sender.map_or(Ok(()), |sender| plainly(unicast_mac(sender)))?;
-    }
-    Ok(())
-}
-
-/// Refuses more address pairs than `max_allowed_address_pair` of the configuration allows.
-pub fn address_pairs_within(limit: usize, pairs: &[Value]) -> Result<(), AttributeError> {
-    if pairs.len() <= limit {
-        return Ok(());
-    }
-    Err(AttributeError::fault(
-        "AllowedAddressPairExhausted",
-        format!("The number of allowed address pair exceeds the maximum {limit}."),
-    ))
-}
-
 /// Some reasons stand as a message of their own, without the attribute's name.
 fn plainly(verdict: Verdict) -> Verdict {
     verdict.map_err(|refusal| match refusal {
         Refusal::Reason(reason) => Refusal::Fault(AttributeError::BadRequest(reason)),
         fault @ Refusal::Fault(_) => fault,
     })
-}
-
-fn duplicate_pair(sender: Option<&Value>, address: &Value) -> AttributeError {
-    let sender = plain(sender.unwrap_or(&Value::Null));
-    let address = plain(address);
-    AttributeError::fault(
-        "DuplicateAddressPairInRequest",
-        format!("Request contains duplicate address pair: mac_address {sender} ip_address {address}."),
-    )
-}
-
-/// An address or a prefix, not multicast.
-fn pair_address(value: &Value) -> Verdict {
-    if value.as_str().is_some_and(|text| text.contains('/')) {
-        subnet(value)?;
-        match prefix(value) {
-            Some(prefix) if overlaps_multicast(prefix) => {
-                let range = if prefix.address.is_ipv4() { "224.0.0.0/4" } else { "ff00::/8" };
-                refuse(format!("Subnet {prefix} overlaps with multicast range {range}, which is not supported."))
-            }
-            _ => Ok(()),
-        }
-    } else {
-        ip_address(value)?;
-        match value.as_str().map(str::parse::<IpAddr>) {
-            Some(Ok(address)) if address.is_multicast() => {
-                refuse(format!("IP {address} is a multicast address, which is not supported."))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// One of prefix and multicast range contains the other; 0.0.0.0/0 means any address and is let pass.
-fn overlaps_multicast(prefix: Prefix) -> bool {
-    let (range, range_length): (IpAddr, u8) = match prefix.address {
-        IpAddr::V4(_) => (Ipv4Addr::new(224, 0, 0, 0).into(), 4),
-        IpAddr::V6(_) => (std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
-    };
-    let any_ipv4 = prefix.length == 0 && prefix.address == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let length = prefix.length.min(range_length);
-    !any_ipv4 && Prefix { length, ..prefix }.network() == Prefix { address: range, length }.network()
-}
-
-fn unicast_mac(value: &Value) -> Verdict {
-    match value.as_str().and_then(parse_mac) {
-        Some(octets) if octets >> 40 & 1 == 1 => {
-            refuse(format!("MAC address {} is a multicast address, which is not supported.", plain(value)))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Each option has a name and a value, one of which may be null or blank only for options that a route list makes.

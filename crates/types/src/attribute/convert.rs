@@ -249,7 +249,8 @@ fn protocol(value: Value) -> Result<Value, AttributeError> {
     if value.is_null() || value == "any" {
         return Ok(Value::Null);
     }
-    if let Some(number) = python_int(&value) {
+    // The reference also stores `True` and `6.5`, by accident.
+    if let Some(number) = python_int(&value).filter(|_| !value.is_boolean() && !value.is_f64()) {
         return if (0..=255).contains(&number) {
             Ok(Value::String(notation::plain(&value)))
         } else {
