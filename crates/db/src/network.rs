@@ -1,0 +1,269 @@
+//! Networks.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_query::{Expr, ExprTrait};
+use types::{NetworkId, SubnetId, network::Network};
+use uuid::Uuid;
+
+use crate::{
+    Conn, DbError, Row, Value,
+    list::{Listing, Source},
+    schema::{Table, tables},
+    segment::segments_of,
+    standard::{standard_from_row, tags_of},
+};
+
+/// `networkrbacs.action` of a network that projects may use.
+pub const ACCESS_AS_SHARED: &str = "access_as_shared";
+/// `networkrbacs.action` of a network that projects may reach the outside by.
+pub const ACCESS_AS_EXTERNAL: &str = "access_as_external";
+
+const COLUMNS: [&str; 7] = ["id", "name", "project_id", "status", "admin_state_up", "mtu", "availability_zone_hints"];
+
+const fn segment(column: &'static str) -> Source {
+    Source::Child { table: &tables::NETWORKSEGMENTS, link: "network_id", column }
+}
+
+/// How networks are listed.
+pub static LISTING: Listing = Listing {
+    table: &tables::NETWORKS,
+    columns: &COLUMNS,
+    standard: true,
+    attributes: &[
+        ("id", Source::Own("id")),
+        ("name", Source::Own("name")),
+        ("project_id", Source::Own("project_id")),
+        ("tenant_id", Source::Own("project_id")),
+        ("status", Source::Own("status")),
+        ("admin_state_up", Source::Own("admin_state_up")),
+        ("mtu", Source::Own("mtu")),
+        ("availability_zone_hints", Source::Own("availability_zone_hints")),
+        ("description", Source::Standard("description")),
+        ("revision_number", Source::Standard("revision_number")),
+        ("created_at", Source::Standard("created_at")),
+        ("updated_at", Source::Standard("updated_at")),
+        (
+            "shared",
+            Source::Exists {
+                table: &tables::NETWORKRBACS,
+                link: "object_id",
+                only: &[("action", ACCESS_AS_SHARED), ("target_project", "*")],
+            },
+        ),
+        ("router:external", Source::Exists { table: &tables::EXTERNALNETWORKS, link: "network_id", only: &[] }),
+        (
+            "is_default",
+            Source::Child { table: &tables::EXTERNALNETWORKS, link: "network_id", column: "is_default" },
+        ),
+        ("provider:network_type", segment("network_type")),
+        ("provider:physical_network", segment("physical_network")),
+        ("provider:segmentation_id", segment("segmentation_id")),
+    ],
+};
+
+/// Whole networks from the rows [`LISTING`] selected, in their order.
+pub async fn networks_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Network>, DbError> {
+    let mut networks = rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
+    if networks.is_empty() {
+        return Ok(networks);
+    }
+    let ids: Vec<String> = networks.iter().map(|n| n.id.to_string()).collect();
+    let standard_ids: Vec<i64> = networks.iter().map(|n| n.standard.standard_attr_id).collect();
+    let mut subnets = subnets_of(conn, &ids).await?;
+    let mut segments = segments_of(conn, &ids).await?;
+    let shared = shared_among(conn, &ids).await?;
+    let external = column_of::<bool>(conn, &tables::EXTERNALNETWORKS, "is_default", &ids).await?;
+    let security = column_of::<bool>(conn, &tables::NETWORKSECURITYBINDINGS, "port_security_enabled", &ids).await?;
+    let mut zones = zones_of(conn, &ids).await?;
+    let mut tags = tags_of(conn, &standard_ids).await?;
+    for network in &mut networks {
+        network.subnets = subnets.remove(&network.id).unwrap_or_default();
+        network.shared = shared.contains(&network.id);
+        network.is_default = external.get(&network.id).copied();
+        network.router_external = network.is_default.is_some();
+        network.port_security_enabled = security.get(&network.id).copied().unwrap_or(true);
+        network.availability_zones = zones.remove(&network.id).unwrap_or_default();
+        network.standard.tags = tags.remove(&network.standard.standard_attr_id).unwrap_or_default();
+        network.segments = segments.remove(&network.id).unwrap_or_default();
+    }
+    Ok(networks)
+}
+
+fn network_from_row(row: &Row) -> Result<Network, DbError> {
+    let project_id: String = row.get::<Option<String>>(2)?.unwrap_or_default();
+    let hints: Option<String> = row.get(6)?;
+    Ok(Network {
+        id: row.get(0)?,
+        name: row.get::<Option<String>>(1)?.unwrap_or_default(),
+        tenant_id: project_id.clone(),
+        project_id,
+        status: row.get::<Option<String>>(3)?.unwrap_or_default(),
+        admin_state_up: row.get::<Option<bool>>(4)?.unwrap_or(true),
+        mtu: row.get(5)?,
+        availability_zone_hints: hints.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        standard: standard_from_row(row, COLUMNS.len())?,
+        ..Network::default()
+    })
+}
+
+async fn subnets_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId, Vec<SubnetId>>, DbError> {
+    let mut select = tables::SUBNETS.select(&["network_id", "id"]);
+    select.and_where(Expr::col("network_id").is_in(ids.iter().map(String::as_str)));
+    let mut subnets: HashMap<NetworkId, Vec<SubnetId>> = HashMap::new();
+    for row in conn.select(&select).await? {
+        subnets.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    subnets.values_mut().for_each(|list| list.sort_unstable());
+    Ok(subnets)
+}
+
+async fn shared_among(conn: &mut Conn, ids: &[String]) -> Result<HashSet<NetworkId>, DbError> {
+    let mut select = tables::NETWORKRBACS.select(&["object_id"]);
+    select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
+    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED)).and_where(Expr::col("target_project").eq("*"));
+    conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// One column of a table with at most one row for a network.
+async fn column_of<T: crate::FromValue>(
+    conn: &mut Conn,
+    table: &'static Table,
+    column: &'static str,
+    ids: &[String],
+) -> Result<HashMap<NetworkId, T>, DbError> {
+    let mut select = table.select(&["network_id", column]);
+    select.and_where(Expr::col("network_id").is_in(ids.iter().map(String::as_str)));
+    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// Availability zones of the DHCP agents that serve each network.
+async fn zones_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId, Vec<String>>, DbError> {
+    let mut select = tables::NETWORKDHCPAGENTBINDINGS.select(&["network_id"]);
+    select.expr(Expr::col(("agents", "availability_zone")));
+    let agent = Expr::col(("networkdhcpagentbindings", "dhcp_agent_id"));
+    select.inner_join("agents", agent.equals(("agents", "id")));
+    select.and_where(Expr::col(("networkdhcpagentbindings", "network_id")).is_in(ids.iter().map(String::as_str)));
+    let mut zones: HashMap<NetworkId, Vec<String>> = HashMap::new();
+    for row in conn.select(&select).await? {
+        if let Some(zone) = row.get::<Option<String>>(1)? {
+            zones.entry(row.get(0)?).or_default().push(zone);
+        }
+    }
+    for list in zones.values_mut() {
+        list.sort_unstable();
+        list.dedup();
+    }
+    Ok(zones)
+}
+
+/// Writes the rows of a new network, except those of its segments. Its standard attributes have their row already.
+pub async fn network_insert(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
+    let hints = serde_json::to_string(&network.availability_zone_hints).unwrap_or_default();
+    let columns = [
+        "id",
+        "name",
+        "project_id",
+        "status",
+        "admin_state_up",
+        "mtu",
+        "availability_zone_hints",
+        "standard_attr_id",
+    ];
+    let row = vec![
+        network.id.into(),
+        (&network.name).into(),
+        (&network.project_id).into(),
+        (&network.status).into(),
+        network.admin_state_up.into(),
+        network.mtu.into(),
+        hints.into(),
+        network.standard.standard_attr_id.into(),
+    ];
+    conn.insert(&tables::NETWORKS, &columns, vec![row]).await?;
+    let security = vec![network.id.into(), network.port_security_enabled.into()];
+    conn.insert(&tables::NETWORKSECURITYBINDINGS, &["network_id", "port_security_enabled"], vec![security]).await?;
+    if network.shared {
+        access_grant(conn, network, ACCESS_AS_SHARED).await?;
+    }
+    if network.router_external {
+        external_set(conn, network).await?;
+    }
+    Ok(())
+}
+
+/// Writes what can be changed of a network; its standard attributes are not touched.
+pub async fn network_update(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
+    let sql = "UPDATE networks SET name = ?, admin_state_up = ?, mtu = ? WHERE id = ?";
+    let binds =
+        vec![(&network.name).into(), network.admin_state_up.into(), network.mtu.into(), network.id.into()];
+    conn.sql(sql, binds).await?;
+    let sql = "UPDATE networksecuritybindings SET port_security_enabled = ? WHERE network_id = ?";
+    if conn.execute(sql, vec![network.port_security_enabled.into(), network.id.into()]).await? == 0 {
+        let present = "SELECT network_id FROM networksecuritybindings WHERE network_id = ?";
+        if conn.sql(present, vec![network.id.into()]).await?.is_empty() {
+            let row = vec![network.id.into(), network.port_security_enabled.into()];
+            let columns = ["network_id", "port_security_enabled"];
+            conn.insert(&tables::NETWORKSECURITYBINDINGS, &columns, vec![row]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a network to every project.
+pub async fn access_grant(conn: &mut Conn, network: &Network, action: &str) -> Result<(), DbError> {
+    let columns = ["id", "object_id", "project_id", "target_project", "action"];
+    let row: Vec<Value> =
+        vec![Uuid::new_v4().into(), network.id.into(), (&network.project_id).into(), "*".into(), action.into()];
+    conn.insert(&tables::NETWORKRBACS, &columns, vec![row]).await
+}
+
+/// Takes that back.
+pub async fn access_revoke(conn: &mut Conn, network: NetworkId, action: &str) -> Result<(), DbError> {
+    let sql = "DELETE FROM networkrbacs WHERE object_id = ? AND action = ? AND target_project = '*'";
+    conn.sql(sql, vec![network.into(), action.into()]).await.map(|_| ())
+}
+
+/// Makes a network external.
+pub async fn external_set(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
+    let row = vec![network.id.into(), false.into()];
+    conn.insert(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], vec![row]).await?;
+    access_grant(conn, network, ACCESS_AS_EXTERNAL).await
+}
+
+/// Makes it internal again.
+pub async fn external_clear(conn: &mut Conn, network: NetworkId) -> Result<(), DbError> {
+    conn.sql("DELETE FROM externalnetworks WHERE network_id = ?", vec![network.into()]).await?;
+    access_revoke(conn, network, ACCESS_AS_EXTERNAL).await
+}
+
+/// Projects other than the owner that have ports on the network.
+pub async fn other_projects(conn: &mut Conn, network: &Network) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT DISTINCT project_id FROM ports WHERE network_id = ? AND project_id <> ? AND project_id <> ''";
+    let rows = conn.sql(sql, vec![network.id.into(), (&network.project_id).into()]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Ports that keep the network from being deleted: those whose owner is none of `automatic`.
+pub async fn ports_in_use(conn: &mut Conn, network: NetworkId, automatic: &[&str]) -> Result<Vec<String>, DbError> {
+    let mut select = tables::PORTS.select(&["id"]);
+    select.and_where(Expr::col("network_id").eq(network.to_string()));
+    select.and_where(Expr::col("device_owner").is_not_in(automatic.iter().copied()));
+    select.limit(10);
+    conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// Removes a network's own row, what hangs on it by cascade, and its standard attributes.
+pub async fn network_delete(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
+    let segments = crate::segment::segment_standard_ids(conn, &network.id.to_string()).await?;
+    for sql in [
+        "DELETE FROM networkrbacs WHERE object_id = ?",
+        "DELETE FROM networksegments WHERE network_id = ?",
+        "DELETE FROM networks WHERE id = ?",
+    ] {
+        conn.sql(sql, vec![network.id.into()]).await?;
+    }
+    let mut standard = segments;
+    standard.push(network.standard.standard_attr_id);
+    crate::standard::standard_delete(conn, &standard).await
+}

@@ -1,0 +1,52 @@
+//! What every operation is given: the caller and the parts of the server.
+
+use std::sync::Arc;
+
+use db::Database;
+use oslo::{context::Context, messaging::Bus};
+
+use crate::config::Config;
+
+/// The parts of a running server that operations use.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub db: Database,
+    /// The way to the agents.
+    pub bus: Bus,
+    /// The configuration.
+    pub config: Config,
+    /// Where free addresses were seen last; a hint that may be wrong, the database decides.
+    pub ipam: crate::ipam::Hints,
+}
+
+/// One caller's view of the server; the first argument of every operation.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    /// The parts of the server.
+    pub parts: Arc<Parts>,
+    /// Who asks, and under which request id.
+    pub caller: Context,
+}
+
+impl Ctx {
+    /// The server's own doing, under a request id of its own.
+    pub fn system(parts: Arc<Parts>) -> Self {
+        Self { parts, caller: Context::admin() }
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Database {
+        &self.parts.db
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// The project new resources belong to when the request names none.
+    pub fn project_id(&self) -> &str {
+        self.caller.project_id.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,101 @@
+//! From a request to its operation: one `match` over method and path.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{Method, Response, StatusCode},
+};
+use oslo::context::Context;
+use tracing::Instrument;
+
+use super::{Answer, Request, discovery, tags, verb};
+use crate::{
+    Ctx, Error, Refusal, Result,
+    ctx::Parts,
+    resource::{Resource, network::Network},
+};
+
+/// The project of callers when nobody authenticates them, as upstream's `noauth` has it.
+const NOAUTH_PROJECT: &str = "fake_project_id";
+
+/// Answers one request; every failure becomes an answer here.
+pub async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
+    let ctx = Ctx { parts, caller: caller(request.headers()) };
+    let request_id = ctx.caller.request_id.clone();
+    let span = tracing::info_span!("request", request_id = %request_id);
+    async move {
+        let began = std::time::Instant::now();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let result = match Request::read(request).await {
+            Ok(request) => route(&ctx, &request).await,
+            Err(error) => Err(error),
+        };
+        let answer = result.unwrap_or_else(|error| Answer::refusal(&error.into_refusal()));
+        let response = answer.into_response(&request_id);
+        let elapsed = began.elapsed().as_secs_f64();
+        tracing::info!("\"{method} {uri}\" status: {} time: {elapsed:.7}", response.status().as_u16());
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn caller(headers: &axum::http::HeaderMap) -> Context {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty());
+    let mut caller = Context::admin();
+    caller.project_id = Some(header("x-project-id").unwrap_or(NOAUTH_PROJECT).to_owned());
+    caller.user_id = header("x-user-id").map(str::to_owned);
+    caller.global_request_id = header("x-openstack-request-id").filter(|id| is_request_id(id)).map(str::to_owned);
+    caller
+}
+
+fn is_request_id(text: &str) -> bool {
+    text.strip_prefix("req-").is_some_and(|id| id.len() == 36 && uuid::Uuid::try_parse(id).is_ok())
+}
+
+async fn route(ctx: &Ctx, request: &Request) -> Result<Answer> {
+    let segments: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        [] => only(request, &Method::GET, || discovery::versions(request)),
+        ["healthcheck"] => Ok(Answer::text(StatusCode::OK, "OK")),
+        ["v2.0"] if request.trailing_slash => only(request, &Method::GET, || discovery::resources(request)),
+        ["v2.0", "extensions"] => only(request, &Method::GET, discovery::extensions),
+        ["v2.0", "extensions", alias] => only(request, &Method::GET, || discovery::extension(alias)),
+        ["v2.0", collection, rest @ ..] => resource(ctx, request, collection, rest).await,
+        _ => Err(Refusal::no_such_path().into()),
+    }
+}
+
+fn only(request: &Request, method: &Method, answer: impl FnOnce() -> Result<Answer>) -> Result<Answer> {
+    if request.method == method { answer() } else { Err(Refusal::method_not_allowed().into()) }
+}
+
+/// The one place where the resources are told apart.
+async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
+    match collection {
+        "networks" => verbs::<Network>(ctx, request, rest).await,
+        _ => Err(Refusal::no_such_path().into()),
+    }
+}
+
+async fn verbs<R: Resource>(ctx: &Ctx, request: &Request, rest: &[&str]) -> Result<Answer> {
+    match (rest, &request.method) {
+        ([], &Method::GET) => verb::list::<R>(ctx, request).await,
+        ([], &Method::POST) => verb::create::<R>(ctx, request).await,
+        // Upstream looks for a resource of the name "None" here.
+        ([], &Method::PUT | &Method::DELETE) => Err(Refusal::not_found(R::TABLE.noun, "None").into()),
+        ([id], &Method::GET) => verb::show::<R>(ctx, request, id).await,
+        ([id], &Method::PUT) => verb::update::<R>(ctx, request, id).await,
+        ([id], &Method::DELETE) => verb::delete::<R>(ctx, request, id).await,
+        ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
+        ([id, "tags", tag @ ..], _) => tags::answer::<R>(ctx, request, id, tag).await,
+        _ => Err(Refusal::no_such_path().into()),
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,47 @@
+//! The HTTP side of the API: it knows attribute tables and verbs, and no resource by name outside [`dispatch`].
+
+mod answer;
+mod discovery;
+mod dispatch;
+mod page;
+mod query;
+mod request;
+mod stream;
+mod tags;
+mod verb;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::{Router, extract::State};
+use tokio::net::TcpListener;
+
+use crate::ctx::Parts;
+
+pub use answer::Answer;
+pub use request::Request;
+
+/// How long requests in flight may take to end once shutdown has begun.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves the API on `listener` until `shutdown` ends, then lets requests in flight finish, for at most ten seconds.
+pub async fn serve(
+    listener: TcpListener,
+    parts: Arc<Parts>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .fallback(|State(parts): State<Arc<Parts>>, request: axum::extract::Request| async move {
+            dispatch::answer(parts, request).await
+        })
+        .with_state(parts);
+    let (began, draining) = tokio::sync::oneshot::channel();
+    let signal = async move {
+        shutdown.await;
+        let _ = began.send(());
+    };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(signal);
+    tokio::select! {
+        done = serving => done,
+        () = async { let _ = draining.await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}

@@ -1,0 +1,81 @@
+//! A list written as it is read, so that its length costs no memory.
+
+use axum::body::{Body, Bytes};
+use db::{
+    Conn,
+    list::{CHUNK, ListQuery},
+};
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Ctx, Error, Result, resource::Resource};
+
+/// Where a streamed list stands.
+struct Reading {
+    ctx: Ctx,
+    conn: Conn,
+    query: ListQuery,
+    fields: Vec<String>,
+    /// What comes before the next item: the opening of the document, then a comma.
+    pending: Vec<u8>,
+    ended: bool,
+}
+
+/// `{"<plural>": […]}` of everything that matches, a chunk of rows at a time from one snapshot.
+pub fn all<R: Resource>(ctx: &Ctx, conn: Conn, query: ListQuery, fields: Vec<String>) -> Body {
+    let opening = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
+    let reading = Reading { ctx: ctx.clone(), conn, query, fields, pending: opening, ended: false };
+    Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
+        if reading.ended {
+            return Ok::<_, Error>(None);
+        }
+        let chunk = reading.next::<R>().await?;
+        Ok(Some((chunk, reading)))
+    }))
+}
+
+impl Reading {
+    async fn next<R: Resource>(&mut self) -> Result<Bytes> {
+        self.query.limit = Some(CHUNK);
+        let page = R::LISTING.page(&mut self.conn, &self.query).await?;
+        self.ended = (page.rows.len() as u64) < CHUNK;
+        self.query.after = page.last;
+        let items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
+        let mut out = std::mem::take(&mut self.pending);
+        out.reserve(items.len() * 1024);
+        write_items(&mut out, &items, &self.fields)?;
+        if self.ended {
+            out.extend_from_slice(b"]}");
+        } else {
+            self.pending = b",".to_vec();
+        }
+        Ok(out.into())
+    }
+}
+
+/// The items, parted by commas.
+pub fn write_items<R: Serialize>(out: &mut Vec<u8>, items: &[R], fields: &[String]) -> Result<()> {
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_item(out, item, fields)?;
+    }
+    Ok(())
+}
+
+/// One item with only the attributes in `fields`, or all of them when that is empty.
+pub fn write_item<R: Serialize>(out: &mut Vec<u8>, item: &R, fields: &[String]) -> Result<()> {
+    let written = if fields.is_empty() {
+        serde_json::to_writer(out, item)
+    } else {
+        serde_json::to_value(item).and_then(|mut value| {
+            if let Value::Object(attributes) = &mut value {
+                attributes.retain(|name, _| fields.iter().any(|f| f == name));
+            }
+            serde_json::to_writer(out, &value)
+        })
+    };
+    written.map_err(|error| Error::Internal(format!("an answer cannot be written as JSON: {error}")))
+}

@@ -1,0 +1,137 @@
+//! `/<plural>/<id>/tags`: labels of any resource that has standard attributes.
+
+use axum::http::{Method, StatusCode};
+use db::{Conn, standard};
+use serde_json::{Value, json};
+use types::Standard;
+
+use super::{Answer, Request};
+use crate::{
+    Ctx, Refusal, Result,
+    resource::{self, Resource},
+    retry::retrying,
+};
+
+/// Longest tag.
+const MAX_TAG: usize = 255;
+
+/// Answers any request below `tags`.
+pub async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<Answer> {
+    match (tag, &request.method) {
+        ([], &Method::GET) => listed(&current::<R>(ctx, id).await?.tags),
+        ([tag], &Method::GET) if current::<R>(ctx, id).await?.tags.iter().any(|t| t == tag) => {
+            Ok(Answer::empty(StatusCode::NO_CONTENT))
+        }
+        ([tag], &Method::GET) => Err(no_such_tag(tag)),
+        ([], &Method::PUT) => {
+            let tags = given(request)?;
+            retrying(|| replace::<R>(ctx, id, tags.clone())).await?;
+            listed(&tags)
+        }
+        ([], &Method::POST) => {
+            let tags = given(request)?;
+            listed(&retrying(|| add::<R>(ctx, id, tags.clone())).await?)
+        }
+        ([tag], &Method::PUT) => {
+            check(tag)?;
+            retrying(|| add::<R>(ctx, id, vec![(*tag).to_owned()])).await?;
+            Answer::json(StatusCode::CREATED, &Value::Null)
+        }
+        ([], &Method::DELETE) => {
+            retrying(|| replace::<R>(ctx, id, Vec::new())).await?;
+            Ok(Answer::empty(StatusCode::NO_CONTENT))
+        }
+        ([tag], &Method::DELETE) => {
+            retrying(|| remove::<R>(ctx, id, tag)).await?;
+            Ok(Answer::empty(StatusCode::NO_CONTENT))
+        }
+        ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
+        _ => Err(Refusal::no_such_path().into()),
+    }
+}
+
+async fn replace<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<()> {
+    let mut tx = ctx.db().begin().await?;
+    let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
+    standard::tags_replace(&mut tx, standard.standard_attr_id, &tags).await?;
+    standard::standard_touch(&mut tx, &mut standard).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Adds those that are new, and returns all.
+async fn add<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<Vec<String>> {
+    let mut tx = ctx.db().begin().await?;
+    let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
+    let mut new: Vec<String> = tags.into_iter().filter(|t| !standard.tags.contains(t)).collect();
+    standard::tags_add(&mut tx, standard.standard_attr_id, &new).await?;
+    standard::standard_touch(&mut tx, &mut standard).await?;
+    tx.commit().await?;
+    standard.tags.append(&mut new);
+    standard.tags.sort_unstable();
+    Ok(standard.tags)
+}
+
+async fn remove<R: Resource>(ctx: &Ctx, id: &str, tag: &str) -> Result<()> {
+    let mut tx = ctx.db().begin().await?;
+    let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
+    if !standard::tag_remove(&mut tx, standard.standard_attr_id, tag).await? {
+        return Err(no_such_tag(tag));
+    }
+    standard::standard_touch(&mut tx, &mut standard).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn current<R: Resource>(ctx: &Ctx, id: &str) -> Result<Standard> {
+    let mut conn = ctx.db().reader().await?;
+    standard_of::<R>(ctx, &mut conn, id).await
+}
+
+async fn standard_of<R: Resource>(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<Standard> {
+    let found: R = resource::find(ctx, conn, id).await?;
+    found.standard().cloned().ok_or_else(|| Refusal::no_such_path().into())
+}
+
+fn listed(tags: &[String]) -> Result<Answer> {
+    Answer::json(StatusCode::OK, &json!({ "tags": tags }))
+}
+
+fn no_such_tag(tag: &str) -> crate::Error {
+    Refusal::new(StatusCode::NOT_FOUND, "TagNotFound", format!("Tag {tag} could not be found.")).into()
+}
+
+/// The `tags` member of the body: different texts of one to 255 characters.
+fn given(request: &Request) -> Result<Vec<String>> {
+    let mut body = request.object()?;
+    let tags = match body.remove("tags") {
+        Some(Value::Array(tags)) => tags,
+        Some(other) => return Err(invalid(format!("'{other}' is not a list"))),
+        None => return Err(Refusal::malformed("Invalid tags body").into()),
+    };
+    let mut texts = Vec::with_capacity(tags.len());
+    for tag in tags {
+        let Value::String(tag) = tag else {
+            return Err(invalid(format!("'{tag}' is not a valid string")));
+        };
+        check(&tag)?;
+        if texts.contains(&tag) {
+            return Err(invalid(format!("Duplicate items in the list: '{tag}'")));
+        }
+        texts.push(tag);
+    }
+    texts.sort_unstable();
+    Ok(texts)
+}
+
+fn check(tag: &str) -> Result<()> {
+    if tag.trim().is_empty() {
+        return Err(invalid(format!("'{tag}' Blank strings are not permitted")));
+    }
+    if tag.chars().count() > MAX_TAG {
+        return Err(invalid(format!("'{tag}' exceeds maximum length of {MAX_TAG}")));
+    }
+    Ok(())
+}
+
+fn invalid(reason: String) -> crate::Error {
+    Refusal::invalid_input(reason).into()
+}

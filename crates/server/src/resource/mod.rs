@@ -1,0 +1,82 @@
+//! The resources. Each is one file: how it is read, and its operations as functions read from top to bottom.
+//!
+//! The pattern every resource follows is described in `docs/adding-a-resource.md`; [`network`] is the model.
+
+pub mod agent;
+pub mod network;
+pub mod port;
+pub mod security_group;
+pub mod subnet;
+
+use std::future::Future;
+
+use db::{
+    Conn, Row,
+    list::{ListQuery, Listing},
+};
+use serde::Serialize;
+use types::{
+    Standard,
+    attribute::{Attributes, ResourceTable},
+};
+
+use crate::{Ctx, Refusal, Result};
+
+/// What the HTTP layer needs to know of a resource.
+pub trait Resource: Serialize + Send + Sync + Sized + 'static {
+    /// Its attributes.
+    const TABLE: &'static ResourceTable;
+    /// How it is listed.
+    const LISTING: &'static Listing;
+
+    /// Its id.
+    fn id(&self) -> String;
+
+    /// Description, tags, revision, timestamps; none for agents.
+    fn standard(&self) -> Option<&Standard>;
+
+    /// Whole resources from the rows that [`Self::LISTING`] selected, in their order, with their children loaded by a
+    /// number of queries that does not depend on how many rows there are.
+    fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> impl Future<Output = Result<Vec<Self>>> + Send;
+
+    /// Creates all of them or none.
+    fn create(ctx: &Ctx, given: Vec<Attributes>) -> impl Future<Output = Result<Vec<Self>>> + Send;
+
+    /// Changes one.
+    fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Deletes one.
+    fn delete(ctx: &Ctx, id: &str, condition: Condition) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// `If-Match: revision_number=N`: the change is wanted only at this revision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Condition(pub Option<i64>);
+
+impl Condition {
+    /// 412 when the resource has moved on.
+    pub fn check(self, standard: &Standard) -> Result<()> {
+        match self.0 {
+            Some(wanted) if wanted != standard.revision_number => Err(Refusal::new(
+                axum::http::StatusCode::PRECONDITION_FAILED,
+                "RevisionNumberConstraintFailed",
+                format!("Constrained to {wanted}, but current revision is {}", standard.revision_number),
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The resource with this id, or 404.
+pub async fn find<R: Resource>(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<R> {
+    let page = R::LISTING.page(conn, &ListQuery::by_id(id)).await?;
+    let found = R::load(ctx, conn, page.rows).await?.into_iter().next();
+    found.ok_or_else(|| Refusal::not_found(R::TABLE.noun, id).into())
+}
+
+/// All resources that match.
+pub async fn find_all<R: Resource>(ctx: &Ctx, conn: &mut Conn, query: &ListQuery) -> Result<Vec<R>> {
+    let page = R::LISTING.page(conn, query).await?;
+    R::load(ctx, conn, page.rows).await
+}

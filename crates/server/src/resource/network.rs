@@ -1,0 +1,200 @@
+//! Networks.
+
+use std::sync::Arc;
+
+use db::{Conn, Row, Tx, list::Listing, network as rows, standard};
+use types::{
+    NetworkId, Standard,
+    attribute::{Attributes, ResourceTable, table::NETWORK},
+};
+
+use super::{Condition, Resource, find};
+use crate::{
+    Ctx, Refusal, Result,
+    event::{self, Event},
+    quota,
+    segment::{self, Wanted},
+};
+
+pub use types::network::Network;
+
+/// Owners of ports that go with their network.
+pub const AUTO_DELETE_OWNERS: [&str; 1] = ["network:dhcp"];
+
+impl Resource for Network {
+    const TABLE: &'static ResourceTable = &NETWORK;
+    const LISTING: &'static Listing = &rows::LISTING;
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn standard(&self) -> Option<&Standard> {
+        Some(&self.standard)
+    }
+
+    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::networks_from_rows(conn, rows).await?)
+    }
+
+    async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
+        let mut tx = ctx.db().begin().await?;
+        quota::check(ctx, &mut tx, "network", &given).await?;
+        let mut networks = Vec::with_capacity(given.len());
+        for given in &given {
+            networks.push(insert(ctx, &mut tx, given).await?);
+        }
+        tx.commit().await?;
+        for network in &networks {
+            event::emit(ctx, Event::NetworkCreated(Arc::new(network.clone()))).await;
+        }
+        Ok(networks)
+    }
+
+    async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
+        let mut tx = ctx.db().begin().await?;
+        let mut network: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&network.standard)?;
+        refuse_segment_change(&network, &given)?;
+        change_access(&mut tx, &mut network, &given).await?;
+        change_plain(ctx, &mut network, &given)?;
+        rows::network_update(&mut tx, &network).await?;
+        if let Some(description) = given.text("description") {
+            standard::standard_describe(&mut tx, &mut network.standard, description).await?;
+        }
+        if !given.0.is_empty() {
+            standard::standard_touch(&mut tx, &mut network.standard).await?;
+        }
+        tx.commit().await?;
+        let updated = Event::NetworkUpdated { network: Arc::new(network.clone()), mtu: given.contains("mtu") };
+        event::emit(ctx, updated).await;
+        Ok(network)
+    }
+
+    async fn delete(ctx: &Ctx, id: &str, condition: Condition) -> Result<()> {
+        let mut tx = ctx.db().begin().await?;
+        let network: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&network.standard)?;
+        refuse_if_used(&mut tx, network.id).await?;
+        let events = super::port::delete_all_of_network(ctx, &mut tx, network.id).await?;
+        super::subnet::delete_all_of_network(ctx, &mut tx, network.id).await?;
+        segment::release(&mut tx, &ctx.config().ml2, &network.segments).await?;
+        rows::network_delete(&mut tx, &network).await?;
+        tx.commit().await?;
+        for event in events {
+            event::emit(ctx, event).await;
+        }
+        event::emit(ctx, Event::NetworkDeleted(Arc::new(network))).await;
+        Ok(())
+    }
+}
+
+/// Writes one new network with its segments.
+async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Network> {
+    let config = ctx.config();
+    let project_id = given.text("project_id").unwrap_or_default().to_owned();
+    super::security_group::ensure_default(ctx, tx, &project_id).await?;
+    let description = given.text("description").unwrap_or_default();
+    let mut network = Network {
+        name: given.text("name").unwrap_or_default().to_owned(),
+        tenant_id: project_id.clone(),
+        project_id,
+        admin_state_up: given.bool("admin_state_up").unwrap_or(true),
+        shared: given.bool("shared").unwrap_or(false),
+        router_external: given.bool("router:external").unwrap_or(false),
+        is_default: Some(false),
+        port_security_enabled: given.bool("port_security_enabled").unwrap_or(true),
+        availability_zone_hints: given.typed("availability_zone_hints").unwrap_or_default(),
+        ..Network::default()
+    };
+    super::agent::check_zones(tx, "network", &network.availability_zone_hints).await?;
+    network.standard = standard::standard_insert(tx, "networks", description, 1).await?;
+    // Segments refer to the network's row, which must hold the MTU that the segments allow: the row goes first.
+    rows::network_insert(tx, &network).await?;
+    let wanted = Wanted::from_attributes(given)?;
+    network.segments = segment::claim(tx, &config.ml2, network.id, &wanted, network.router_external).await?;
+    network.mtu = mtu(ctx, &network, given.int("mtu").unwrap_or(0))?;
+    rows::network_update(tx, &network).await?;
+    Ok(network)
+}
+
+/// What the segments allow, or less if the request asks for less.
+fn mtu(ctx: &Ctx, network: &Network, asked: i64) -> Result<u32> {
+    let max = segment::max_mtu(&ctx.config().ml2, ctx.config().global_physnet_mtu, &network.segments);
+    match u32::try_from(asked) {
+        Ok(0) => Ok(max),
+        Ok(asked) if max == 0 || asked <= max => Ok(asked),
+        _ => Err(Refusal::invalid_input(format!("Requested MTU is too big, maximum is {max}")).into()),
+    }
+}
+
+fn change_plain(ctx: &Ctx, network: &mut Network, given: &Attributes) -> Result<()> {
+    if let Some(name) = given.text("name") {
+        name.clone_into(&mut network.name);
+    }
+    if let Some(up) = given.bool("admin_state_up") {
+        network.admin_state_up = up;
+    }
+    if let Some(enabled) = given.bool("port_security_enabled") {
+        network.port_security_enabled = enabled;
+    }
+    if let Some(asked) = given.int("mtu") {
+        network.mtu = mtu(ctx, network, asked)?;
+    }
+    Ok(())
+}
+
+/// `shared` and `router:external` are rows of other tables.
+async fn change_access(tx: &mut Tx, network: &mut Network, given: &Attributes) -> Result<()> {
+    match given.bool("shared") {
+        Some(true) if !network.shared => rows::access_grant(tx, network, rows::ACCESS_AS_SHARED).await?,
+        Some(false) if network.shared => {
+            if !rows::other_projects(tx, network).await?.is_empty() {
+                let message = format!(
+                    "Unable to reconfigure sharing settings for network {}. Multiple projects are using it.",
+                    network.id
+                );
+                return Err(Refusal::conflict("InvalidSharedSetting", message).into());
+            }
+            rows::access_revoke(tx, network.id, rows::ACCESS_AS_SHARED).await?;
+        }
+        _ => {}
+    }
+    match given.bool("router:external") {
+        Some(true) if !network.router_external => rows::external_set(tx, network).await?,
+        Some(false) if network.router_external => rows::external_clear(tx, network.id).await?,
+        _ => {}
+    }
+    network.shared = given.bool("shared").unwrap_or(network.shared);
+    network.router_external = given.bool("router:external").unwrap_or(network.router_external);
+    network.is_default = network.router_external.then_some(network.is_default.unwrap_or(false));
+    Ok(())
+}
+
+/// Segments stay as they are made; giving the same values again is no change.
+fn refuse_segment_change(network: &Network, given: &Attributes) -> Result<()> {
+    let same = |wanted: &Wanted| {
+        network.segments.iter().any(|segment| {
+            wanted.network_type.as_deref().is_none_or(|t| t == segment.network_type.as_str())
+                && wanted.physical_network.as_ref().is_none_or(|p| Some(p) == segment.physical_network.as_ref())
+                && wanted.segmentation_id.is_none_or(|id| Some(id) == segment.segmentation_id.map(i64::from))
+        })
+    };
+    if Wanted::from_attributes(given)?.iter().all(same) {
+        return Ok(());
+    }
+    Err(Refusal::invalid_input("Plugin does not support updating provider attributes").into())
+}
+
+async fn refuse_if_used(tx: &mut Tx, network: NetworkId) -> Result<()> {
+    let used = rows::ports_in_use(tx, network, &AUTO_DELETE_OWNERS).await?;
+    if used.is_empty() {
+        return Ok(());
+    }
+    let ports = used.join(",");
+    let message = format!(
+        "Unable to complete operation on network {network}. There are one or more ports still in use on the \
+         network, id for these ports is: {ports}."
+    );
+    Err(Refusal::conflict("NetworkInUse", message).into())
+}
