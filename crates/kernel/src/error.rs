@@ -22,6 +22,11 @@ impl Error {
         Self { action, object: object.into(), errno }
     }
 
+    /// A refusal of ours: the object was looked for and does not exist.
+    pub fn missing(action: &'static str, object: impl Into<String>) -> Self {
+        Self::new(action, object, Errno::ENODEV)
+    }
+
     /// The kernel's own answer.
     pub fn errno(&self) -> Errno {
         self.errno
@@ -40,6 +45,11 @@ impl Error {
     /// The object exists already.
     pub fn is_existing(&self) -> bool {
         self.errno == Errno::EEXIST
+    }
+
+    /// The object is not of the kind that the request is for.
+    pub fn is_invalid(&self) -> bool {
+        self.errno == Errno::EINVAL
     }
 
     pub(crate) fn io(action: &'static str, object: impl Into<String>, error: &std::io::Error) -> Self {

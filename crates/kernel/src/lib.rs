@@ -1,12 +1,28 @@
 //! The kernel and privilege perimeter: everything an agent does to the machine goes through here.
+//!
+//! | module | object | the kernel's interface |
+//! |---|---|---|
+//! | [`netns`] | named network namespaces | bind mounts of `/proc/…/ns/net`, as `ip netns` makes them |
+//! | [`link`] | bridges, veth pairs, VLAN and VXLAN devices, taps | rtnetlink |
+//! | [`addr`], [`route`] | addresses and routes | rtnetlink |
+//! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
+//! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
+//! | [`process`] | child processes | pidfd, `/proc` |
+//!
+//! [`host`] is the seam: the agents are written against its traits, and [`fake`] is a second kernel, in memory.
+//! No program is run for what netlink can do. `unsafe` is allowed in this crate alone.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod addr;
 pub mod checksum;
+pub mod datagram;
 pub mod error;
+pub mod fake;
 pub mod file;
+pub mod host;
 pub mod link;
+pub mod monitor;
 pub mod netlink;
 pub mod netns;
 pub mod process;
@@ -16,7 +32,9 @@ pub mod testing;
 
 pub use addr::Address;
 pub use error::{Error, Result, existing_is_fine, missing_is_fine};
+pub use host::{Host, Kernel};
 pub use link::{Bridge, Kind, Link, LinkChange, NewKind, NewLink, Vxlan};
+pub use monitor::{Event, Events};
 pub use netlink::Netlink;
 pub use netns::{Namespace, System};
 pub use route::Route;

@@ -25,10 +25,10 @@ use std::{
 
 use nix::{
     libc,
-    sys::signal::Signal,
     sys::wait::{WaitPidFlag, waitpid},
     unistd::Pid,
 };
+
 use tokio::{
     io::{Interest, unix::AsyncFd},
     process::Command,
@@ -36,6 +36,8 @@ use tokio::{
 };
 
 use crate::netns::Namespace;
+
+pub use nix::sys::signal::Signal;
 
 /// How long a process may take to end by itself after SIGTERM.
 pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);

@@ -17,7 +17,10 @@ use rpc::{
 use types::{Mac, NetworkId, PortId, SubnetId, device, port::FixedIp, subnet::Ipv6Mode};
 use uuid::Uuid;
 
-use super::{Config, dnsmasq, files::Files};
+use super::{
+    Config, dnsmasq,
+    files::{self, Files},
+};
 
 /// Owner of the ports of DHCP servers.
 pub const DHCP_OWNER: &str = "network:dhcp";
@@ -62,6 +65,8 @@ pub struct Service {
     pub files: Files,
     /// dnsmasq and its arguments.
     pub command: Vec<String>,
+    /// The addresses that dnsmasq leases, and to whom.
+    pub leases: Vec<(Mac, IpAddr)>,
     /// Every lease that is rightfully held.
     pub holders: Vec<Holder>,
 }
@@ -159,6 +164,7 @@ impl Service {
             gateways: [4, 6].into_iter().filter_map(|version| gateway(network, version)).collect(),
             files: Files::render(network, own, config),
             command: dnsmasq::command(network, &directory, config),
+            leases: files::leases(network, config),
             holders: network.ports.iter().flat_map(holders).collect(),
             directory,
             interface,
@@ -205,7 +211,7 @@ fn holders(port: &Port) -> impl Iterator<Item = Holder> + '_ {
     port.fixed_ips.iter().map(|ip| Holder {
         address: ip.ip_address,
         mac: port.mac_address,
-        client_id: super::files::client_id(port).map(str::to_owned),
+        client_id: files::client_id(port).map(str::to_owned),
     })
 }
 

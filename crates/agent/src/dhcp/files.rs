@@ -14,7 +14,7 @@ use rpc::{
     payload::{Port, Subnet},
 };
 use types::{
-    SubnetId,
+    Mac, SubnetId,
     port::{ExtraDhcpOpt, FixedIp},
     subnet::Ipv6Mode,
 };
@@ -120,12 +120,19 @@ fn addn_hosts_file(network: &NetworkInfo, config: &Config) -> String {
     text
 }
 
+/// The addresses that are leased, and to whom.
+pub fn leases(network: &NetworkInfo, config: &Config) -> Vec<(Mac, IpAddr)> {
+    let leased: HashSet<SubnetId> = subnets(network).filter(|s| s.enable_dhcp).map(|s| s.id).collect();
+    let hosts = hosts(network, config, false).filter(|host| !host.no_lease && leased.contains(&host.subnet_id));
+    hosts.flat_map(|host| host.addresses.into_iter().map(|address| (host.port.mac_address, address))).collect()
+}
+
 /// The lease file that dnsmasq starts with, given what stood in it before.
 ///
 /// It names every address that may be in use, for ever, so that a client that renews is neither refused nor ignored by a
 /// dnsmasq that never saw it. The next renewal puts the true times there. DHCPv6 leases cannot be made up, because their
 /// association id is the client's choice, so those of before are kept.
-pub fn leases_file(network: &NetworkInfo, config: &Config, before: &str) -> String {
+pub fn leases_file(leases: &[(Mac, IpAddr)], before: &str) -> String {
     let mut text = String::new();
     let mut v6_leases: HashMap<IpAddr, &str> = HashMap::new();
     for old in before.lines() {
@@ -137,15 +144,11 @@ pub fn leases_file(network: &NetworkInfo, config: &Config, before: &str) -> Stri
             v6_leases.insert(address, old);
         }
     }
-    let leased: HashMap<SubnetId, u8> =
-        subnets(network).filter(|s| s.enable_dhcp).map(|s| (s.id, s.ip_version)).collect();
-    for host in hosts(network, config, false).filter(|host| !host.no_lease) {
-        for address in &host.addresses {
-            match leased.get(&host.subnet_id) {
-                Some(4) => line(&mut text, format_args!("0 {} {address} * *", host.port.mac_address)),
-                Some(_) if v6_leases.contains_key(address) => line(&mut text, format_args!("{}", v6_leases[address])),
-                _ => {}
-            }
+    for (mac, address) in leases {
+        match v6_leases.get(address) {
+            _ if address.is_ipv4() => line(&mut text, format_args!("0 {mac} {address} * *")),
+            Some(lease) => line(&mut text, format_args!("{lease}")),
+            None => {}
         }
     }
     text

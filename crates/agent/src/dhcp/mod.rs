@@ -27,7 +27,7 @@
 // pub mod agent;
 pub mod desired;
 pub mod dnsmasq;
-// pub mod driver;
+pub mod driver;
 pub mod files;
 pub mod lease;
 pub mod queue;
@@ -54,8 +54,6 @@ pub struct Config {
     pub resync_interval: Duration,
     /// Shortest time between them.
     pub resync_throttle: Duration,
-    /// How many networks are worked on at once.
-    pub num_sync_threads: usize,
     /// What the agent reports as its driver.
     pub dhcp_driver: String,
     /// Serve metadata where no router does.
@@ -102,7 +100,6 @@ impl Config {
             report_interval: Duration::from_secs(30),
             resync_interval: Duration::from_secs(5),
             resync_throttle: Duration::from_secs(1),
-            num_sync_threads: 4,
             dhcp_driver: "neutron.agent.linux.dhcp.Dnsmasq".to_owned(),
             enable_isolated_metadata: false,
             force_metadata: false,

@@ -84,7 +84,7 @@ fn files_are_upstreams_to_the_byte() {
         case.check("host", &files.host);
         case.check("addn_hosts", &files.addn_hosts);
         case.check("opts", &files.opts);
-        case.check("leases", &leases_file(&case.network, &case.config, &case.leases));
+        case.check("leases", &leases_file(&leases(&case.network, &case.config), &case.leases));
     }
 }
 
