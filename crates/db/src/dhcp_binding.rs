@@ -9,7 +9,8 @@ use types::{AgentId, NetworkId};
 use crate::{
     Conn, DbError, Row, Value,
     agent::{self, Agent},
-    schema::tables::{AGENTS, NETWORKDHCPAGENTBINDINGS as BINDINGS},
+    schema::tables::{AGENTS, NETWORKDHCPAGENTBINDINGS as BINDINGS, NETWORKS},
+    standard,
 };
 
 /// Values in one `IN` list at most.
@@ -115,6 +116,30 @@ pub async fn binding_delete(conn: &mut Conn, network: NetworkId, agent: AgentId)
         .and_where(Expr::col("network_id").eq(network.to_string()))
         .and_where(Expr::col("dhcp_agent_id").eq(agent.to_string()));
     Ok(conn.delete(&delete).await? > 0)
+}
+
+/// The zones that a network's services should run in, as its `availability_zone_hints` column holds them.
+pub async fn zone_hints(conn: &mut Conn, networks: &[NetworkId]) -> Result<HashMap<NetworkId, Vec<String>>, DbError> {
+    let mut hints = HashMap::new();
+    for chunk in networks.chunks(CHUNK) {
+        let mut select = NETWORKS.select(&["id", "availability_zone_hints"]);
+        select.and_where(Expr::col("id").is_in(chunk.iter().map(ToString::to_string)));
+        for row in conn.select(&select).await? {
+            let text: Option<String> = row.get(1)?;
+            hints.insert(row.get(0)?, text.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default());
+        }
+    }
+    Ok(hints)
+}
+
+/// Gives the DHCP port of an agent on a network another identity, so that it outlives the agent.
+pub async fn dhcp_port_rename(conn: &mut Conn, device_id: &str, new_device_id: &str) -> Result<(), DbError> {
+    let touch = "UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? \
+                 WHERE id IN (SELECT standard_attr_id FROM ports WHERE device_id = ?)";
+    conn.execute(touch, vec![standard::now().into(), device_id.into()]).await?;
+    let rename = "UPDATE ports SET device_id = ? WHERE device_id = ?";
+    conn.execute(rename, vec![new_device_id.into(), device_id.into()]).await?;
+    Ok(())
 }
 
 /// Bindings with their agents: the network's id, then the agent's columns.
