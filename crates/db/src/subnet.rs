@@ -8,12 +8,12 @@ use std::{
 use ipnet::IpNet;
 use sea_query::{Expr, ExprTrait};
 use types::{
-    NetworkId, PortId, SubnetId,
+    NetworkId, PortId, SegmentId, SubnetId,
     subnet::{AllocationPool, HostRoute, Ipv6Mode, Subnet},
 };
 
 use crate::{
-    Conn, DbError, FromValue, Row, Value,
+    Backend, Conn, DbError, FromValue, Row, Value,
     list::{Listing, Source},
     network::ACCESS_AS_SHARED,
     schema::{Table, tables},
@@ -81,7 +81,8 @@ pub async fn subnets_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Su
         return Ok(subnets);
     }
     let ids: Vec<String> = subnets.iter().map(|s| s.id.to_string()).collect();
-    let networks: Vec<String> = subnets.iter().map(|s| s.network_id).collect::<HashSet<_>>().iter().map(NetworkId::to_string).collect();
+    let networks: Vec<String> =
+        subnets.iter().map(|s| s.network_id).collect::<HashSet<_>>().iter().map(NetworkId::to_string).collect();
     let standard_ids: Vec<i64> = subnets.iter().map(|s| s.standard.standard_attr_id).collect();
     let mut pools = children(conn, &tables::IPALLOCATIONPOOLS, &["first_ip", "last_ip"], &ids, |row| {
         Ok(AllocationPool { start: row.get(1)?, end: row.get(2)? })
@@ -272,6 +273,46 @@ pub async fn network_lock(conn: &mut Conn, network_id: NetworkId, subnet_id: Sub
     Ok(())
 }
 
+/// Keeps others from adding addresses to the subnet until this transaction ends; SQLite's one writer does so already.
+pub async fn subnet_lock(conn: &mut Conn, subnet_id: SubnetId) -> Result<(), DbError> {
+    if conn.backend() != Backend::Sqlite {
+        conn.sql("SELECT id FROM subnets WHERE id = ? FOR UPDATE", vec![subnet_id.into()]).await?;
+    }
+    Ok(())
+}
+
+/// The segment of every subnet on a network.
+pub async fn segments_on(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<Option<SegmentId>>, DbError> {
+    first_column(conn.sql("SELECT segment_id FROM subnets WHERE network_id = ?", vec![network_id.into()]).await?)
+}
+
+/// The network a segment belongs to, and whether the segment comes and goes with port bindings.
+pub async fn segment_network(conn: &mut Conn, segment_id: SegmentId) -> Result<Option<(NetworkId, bool)>, DbError> {
+    let rows =
+        conn.sql("SELECT network_id, is_dynamic FROM networksegments WHERE id = ?", vec![segment_id.into()]).await?;
+    rows.first().map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
+}
+
+/// Is there a subnet pool with this id?
+pub async fn pool_exists(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
+    Ok(!conn.sql("SELECT 1 FROM subnetpools WHERE id = ?", vec![id.into()]).await?.is_empty())
+}
+
+/// Notes that something beside the row itself was changed: the time moves, the revision does not.
+pub async fn subnet_changed(conn: &mut Conn, subnet: &mut Subnet) -> Result<(), DbError> {
+    let now = crate::standard::now();
+    let binds = vec![now.into(), subnet.standard.standard_attr_id.into()];
+    conn.execute("UPDATE standardattributes SET updated_at = ? WHERE id = ?", binds).await?;
+    subnet.standard.updated_at = crate::standard::format_time(now);
+    Ok(())
+}
+
+/// The key of a network's standard attributes.
+pub async fn network_standard_id(conn: &mut Conn, network_id: NetworkId) -> Result<Option<i64>, DbError> {
+    let rows = conn.sql("SELECT standard_attr_id FROM networks WHERE id = ?", vec![network_id.into()]).await?;
+    rows.first().map(|row| row.get(0)).transpose()
+}
+
 /// A port with an address on the subnet whose owner is among `owners`, or is not.
 pub async fn port_on(
     conn: &mut Conn,
@@ -286,7 +327,8 @@ pub async fn port_on(
         .inner_join("ipallocations", Expr::col(("ipallocations", "port_id")).equals(("ports", "id")))
         .and_where(Expr::col(("ipallocations", "subnet_id")).eq(subnet_id.to_string()))
         .and_where(if among { owner.is_in(owners) } else { owner.is_not_in(owners) })
-        .limit(1);
+        .limit(1)
+        .lock_shared();
     conn.select(&select).await?.first().map(|row| row.get(0)).transpose()
 }
 

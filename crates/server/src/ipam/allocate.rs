@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use db::{Conn, ipam as rows, ipam::Candidate};
+use db::{Conn, DbError, ipam as rows, ipam::Candidate};
 use types::{Mac, NetworkId, PortId, SubnetId, port::FixedIp};
 
 use super::{
@@ -100,9 +100,14 @@ pub async fn store(
 ) -> Result<(), IpamError> {
     let rows: Vec<_> = given.iter().flat_map(|(port, ips)| ips.iter().map(|ip| (*port, *ip))).collect();
     match rows::fixed_ips_insert(conn, network_id, &rows).await {
-        Err(e) if e.is_duplicate(&[]) => Err(IpamError::contended()),
+        Err(e) if is_lost(&e) => Err(IpamError::contended()),
         result => Ok(result?),
     }
+}
+
+/// Somebody took the address, or deleted the subnet, after this transaction last looked.
+fn is_lost(error: &DbError) -> bool {
+    matches!(error, DbError::Duplicate { .. } | DbError::ForeignKey { .. })
 }
 
 /// Frees addresses of ports about to be deleted, for others to have. Their rows in `ipallocations` go with the ports.
@@ -311,7 +316,7 @@ async fn insert(hints: &Hints, conn: &mut Conn, given: &[(usize, FixedIp)]) -> R
     let new: Vec<(&str, IpAddr)> =
         given.iter().filter_map(|(_, ip)| Some((ids.get(&ip.subnet_id)?.as_str(), ip.ip_address))).collect();
     match rows::allocations_insert(conn, &new).await {
-        Err(e) if e.is_duplicate(&[]) => {
+        Err(e) if is_lost(&e) => {
             ids.keys().for_each(|subnet| hints.lost_race(*subnet));
             Err(IpamError::contended())
         }
