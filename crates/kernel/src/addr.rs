@@ -128,7 +128,7 @@ pub(crate) fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-fn parse(message: &AddressMessage) -> Option<Address> {
+pub(crate) fn parse(message: &AddressMessage) -> Option<Address> {
     let header = &message.header;
     let (mut local, mut remote) = (None, None);
     let mut address = Address {

@@ -144,7 +144,7 @@ impl Route {
         message
     }
 
-    fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         self.destination().map(|net| net.to_string()).unwrap_or_default()
     }
 }

@@ -1,0 +1,143 @@
+//! The seam between the agents and the kernel: what they ask of it, as two traits.
+//!
+//! [`Netlink`] and [`System`] are the real kernel; [`crate::fake`] is one in memory, for tests of what an agent decides.
+
+use std::future::Future;
+
+use crate::{Address, Events, Link, LinkChange, Namespace, Netlink, NewLink, Result, Route, System, sysctl};
+
+/// The links, addresses, routes and parameters of one namespace.
+pub trait Kernel: Clone + Send + Sync + 'static {
+    /// Every link.
+    fn links(&self) -> impl Future<Output = Result<Vec<Link>>> + Send;
+    /// The link of that name, if there is one.
+    fn link(&self, name: &str) -> impl Future<Output = Result<Option<Link>>> + Send;
+    /// Creates a link or a pair; `EEXIST` when the name is taken.
+    fn link_create(&self, link: &NewLink) -> impl Future<Output = Result<()>> + Send;
+    /// Changes settings of a link.
+    fn link_set(&self, name: &str, change: &LinkChange) -> impl Future<Output = Result<()>> + Send;
+    /// Deletes a link.
+    fn link_delete(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Every address of every link.
+    fn addresses(&self) -> impl Future<Output = Result<Vec<Address>>> + Send;
+    /// Gives a link an address, or changes the attributes of one it has.
+    fn address_set(&self, address: &Address) -> impl Future<Output = Result<()>> + Send;
+    /// Takes an address from its link.
+    fn address_delete(&self, address: &Address) -> impl Future<Output = Result<()>> + Send;
+    /// Every route but those to the machine's own addresses.
+    fn routes(&self) -> impl Future<Output = Result<Vec<Route>>> + Send;
+    /// Adds a route, or puts it in the place of the one to the same destination with the same metric.
+    fn route_replace(&self, route: &Route) -> impl Future<Output = Result<()>> + Send;
+    /// Deletes a route.
+    fn route_delete(&self, route: &Route) -> impl Future<Output = Result<()>> + Send;
+    /// Reads a kernel parameter by its path below `/proc/sys`.
+    fn sysctl(&self, key: &str) -> Result<String>;
+    /// Writes a kernel parameter.
+    fn sysctl_set(&self, key: &str, value: &str) -> Result<()>;
+    /// What happens to links and addresses from now on.
+    fn events(&self) -> Result<Events>;
+}
+
+/// A machine: a root namespace and named ones.
+pub trait Host: Clone + Send + Sync + 'static {
+    /// What a namespace of it is handled by.
+    type Kernel: Kernel;
+    /// A handle on the root namespace.
+    fn root(&self) -> Result<Self::Kernel>;
+    /// A handle on a named namespace.
+    fn open(&self, name: &str) -> Result<Self::Kernel>;
+    /// The namespace of that name, whether or not it exists.
+    fn namespace(&self, name: &str) -> Namespace;
+    /// The names that exist, sorted.
+    fn namespaces(&self) -> Result<Vec<String>>;
+    /// Creates a namespace; `EEXIST` when the name is taken.
+    fn namespace_create(&self, name: &str) -> Result<()>;
+    /// Removes a namespace's name. Gone already is success.
+    fn namespace_delete(&self, name: &str) -> Result<()>;
+}
+
+impl Kernel for Netlink {
+    async fn links(&self) -> Result<Vec<Link>> {
+        self.links().await
+    }
+
+    async fn link(&self, name: &str) -> Result<Option<Link>> {
+        self.link(name).await
+    }
+
+    async fn link_create(&self, link: &NewLink) -> Result<()> {
+        self.link_create(link).await
+    }
+
+    async fn link_set(&self, name: &str, change: &LinkChange) -> Result<()> {
+        self.link_set(name, change).await
+    }
+
+    async fn link_delete(&self, name: &str) -> Result<()> {
+        self.link_delete(name).await
+    }
+
+    async fn addresses(&self) -> Result<Vec<Address>> {
+        self.addresses().await
+    }
+
+    async fn address_set(&self, address: &Address) -> Result<()> {
+        self.address_set(address).await
+    }
+
+    async fn address_delete(&self, address: &Address) -> Result<()> {
+        self.address_delete(address).await
+    }
+
+    async fn routes(&self) -> Result<Vec<Route>> {
+        self.routes().await
+    }
+
+    async fn route_replace(&self, route: &Route) -> Result<()> {
+        self.route_replace(route).await
+    }
+
+    async fn route_delete(&self, route: &Route) -> Result<()> {
+        self.route_delete(route).await
+    }
+
+    fn sysctl(&self, key: &str) -> Result<String> {
+        sysctl::read(self.namespace(), key)
+    }
+
+    fn sysctl_set(&self, key: &str, value: &str) -> Result<()> {
+        sysctl::write(self.namespace(), key, value)
+    }
+
+    fn events(&self) -> Result<Events> {
+        Events::open(self.namespace())
+    }
+}
+
+impl Host for System {
+    type Kernel = Netlink;
+
+    fn root(&self) -> Result<Netlink> {
+        self.root().open()
+    }
+
+    fn open(&self, name: &str) -> Result<Netlink> {
+        self.namespace(name).open()
+    }
+
+    fn namespace(&self, name: &str) -> Namespace {
+        self.namespace(name)
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>> {
+        self.namespaces()
+    }
+
+    fn namespace_create(&self, name: &str) -> Result<()> {
+        self.namespace_create(name).map(drop)
+    }
+
+    fn namespace_delete(&self, name: &str) -> Result<()> {
+        self.namespace_delete(name)
+    }
+}
