@@ -1,5 +1,7 @@
 //! What an operator can set of the server, typed. Filled once at the edge; operations read fields, never option names.
 
+mod load;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use types::NetworkType;

@@ -19,6 +19,11 @@ pub(super) static GROUPS: &[Group] = &[
             text("base_mac")
                 .default("fa:16:3e:00:00:00")
                 .help("First octets of generated MAC addresses; a fourth octet other than 00 is kept too."),
+            int("mac_generation_retries")
+                .min(0)
+                .max(1000)
+                .default("16")
+                .help("Times a generated MAC address that is in use is replaced by another."),
             boolean("allow_bulk", true).help("Whether one request may create many resources."),
             text("pagination_max_limit").default("-1").help("Most items in one answer; -1 or infinite sets no limit."),
             list("default_availability_zones").help("Zones for resources whose request names none."),
@@ -79,7 +84,6 @@ pub(super) static GROUPS: &[Group] = &[
             retired("max_fixed_ips_per_port", "the number of addresses of a port is not limited"),
             retired("allow_pagination", "paging is always on"),
             retired("allow_sorting", "sorting is always on"),
-            retired("mac_generation_retries", "a free MAC address is found without retries"),
             retired("dhcp_lease_time", "use dhcp_lease_duration"),
             retired("use_ssl", "put a TLS proxy before the API"),
             retired("advertise_mtu", "the MTU is always advertised"),
