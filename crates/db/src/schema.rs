@@ -147,10 +147,11 @@ impl Unique {
     }
 }
 
-/// The name of the unique constraint on exactly these columns of a table, or `PRIMARY`.
+/// The name of the unique constraint on exactly these columns of a table. It is `PRIMARY` if they hold the primary key:
+/// two rows that agree in more than the key agree in the key, which SQLite need not report first.
 pub(crate) fn constraint_on(table: &str, columns: &[&str]) -> Option<&'static str> {
     let table = tables::ALL.iter().find(|t| t.name == table)?;
-    if table.primary_key == columns {
+    if !table.primary_key.is_empty() && table.primary_key.iter().all(|column| columns.contains(column)) {
         return Some("PRIMARY");
     }
     table.uniques.iter().find(|unique| unique.columns == columns).map(|unique| unique.name)

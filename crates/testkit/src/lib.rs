@@ -1,1 +1,7 @@
-//! Real parts for tests: servers, databases and namespaces that are started, used and removed
+//! Real parts for tests: servers, databases and namespaces that are started, used and removed.
+//!
+//! Modules that need our own crates belong behind the feature `programs`, which is on unless left out.
+
+pub mod instance;
+pub mod mariadb;
+pub mod postgres;

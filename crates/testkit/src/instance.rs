@@ -1,0 +1,153 @@
+//! What all private servers have in common: a directory, a port and a process, gone when the value is dropped.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// How long a server may take to answer, on a machine busy with other tests.
+const START: Duration = Duration::from_secs(90);
+
+/// A port of the loopback interface that nothing listens on now.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A server process and its directory. Dropping it, also while a panic unwinds, ends the one and removes the other.
+#[derive(Debug)]
+pub struct Instance {
+    /// The port it listens on.
+    pub port: u16,
+    child: Child,
+    /// How to ask it to end, for servers whose children would outlive a kill.
+    stop: Option<Command>,
+    directory: TempDir,
+}
+
+/// Where a server will live, before it runs.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory, owned by `user`.
+    pub directory: TempDir,
+    /// The port to listen on.
+    pub port: u16,
+    user: Option<(u32, u32)>,
+}
+
+impl Place {
+    /// A new directory and a free port, for a server that root cannot run as itself but as the given account.
+    pub fn for_account(account: &str) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("isospin-test-").tempdir()?;
+        let user = if is_root() { Some(ids(account)?) } else { None };
+        if let Some((uid, gid)) = user {
+            chown(directory.path(), Some(uid), Some(gid))?;
+        }
+        Ok(Self { directory, port: free_port()?, user })
+    }
+
+    /// The path of something in the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A command that runs as the account, with its output in `name.log`.
+    pub fn command(&self, program: &Path, name: &str) -> Result<Command> {
+        let log = File::create(self.path(&format!("{name}.log")))?;
+        let mut command = Command::new(program);
+        command.current_dir(self.directory.path()).env("LC_ALL", "C").stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        Ok(command)
+    }
+
+    /// Runs a preparation to its end.
+    pub fn run(&self, command: &mut Command, name: &str) -> Result<()> {
+        let status = command.status().with_context(|| format!("{name} could not be started"))?;
+        if !status.success() {
+            bail!("{name} failed ({status}): {}", self.log(name));
+        }
+        Ok(())
+    }
+
+    /// Starts the server and waits until its port answers.
+    pub fn start(self, command: &mut Command, name: &str) -> Result<Instance> {
+        let child = command.spawn().with_context(|| format!("{name} could not be started"))?;
+        let log = self.path(&format!("{name}.log"));
+        let mut instance = Instance { port: self.port, child, stop: None, directory: self.directory };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, instance.port)).is_err() {
+            let ended = instance.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!(
+                    "{name} does not answer (ended: {ended:?}): {}",
+                    std::fs::read_to_string(&log).unwrap_or_default()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(instance)
+    }
+
+    fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+}
+
+impl Instance {
+    /// Ends it with this command instead of a kill.
+    pub fn stop_with(mut self, stop: Command) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // The data is thrown away, so there is nothing to shut down in good order.
+        let asked = self.stop.as_mut().is_some_and(|stop| stop.status().is_ok_and(|status| status.success()));
+        if !asked {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The first of the directories that holds the program.
+pub fn program(name: &str, directories: &[PathBuf]) -> Result<PathBuf> {
+    let found = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not installed (looked in {directories:?})"))
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// User and group number of an account.
+fn ids(account: &str) -> Result<(u32, u32)> {
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    for line in accounts.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [name, _, uid, gid, ..] = fields.as_slice()
+            && *name == account
+        {
+            return Ok((uid.parse()?, gid.parse()?));
+        }
+    }
+    bail!("there is no account {account}; its server is not installed")
+}
