@@ -1,0 +1,133 @@
+//! The life of a service: it starts, answers until it is told to stop, and lets go of what it holds.
+//!
+//! SIGTERM and SIGINT end it after the requests in progress, SIGHUP has it read again what can be read again. A second
+//! SIGTERM or SIGINT ends it at once.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use db::{Database, Settings, migrate};
+use oslo::messaging::Bus;
+use server::Parts;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Stop;
+use super::db::database_failed;
+use super::edge::Edge;
+
+/// The signals that a service listens to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Before this, a signal ends the process.
+    pub(super) fn new() -> Result<Self, Stop> {
+        let listen = |kind| signal(kind).map_err(|error| Stop::because("cannot listen to signals", error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the signal to stop and follows SIGHUP until then.
+    pub(super) async fn stop(&mut self, edge: &mut Edge) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => edge.reload(),
+            }
+        }
+    }
+}
+
+/// A runtime with a thread for each processor, or as many as `api_workers` says.
+pub(super) fn runtime(edge: &Edge) -> Result<tokio::runtime::Runtime, Stop> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers @ 1..) = edge.config().get::<Option<usize>>("DEFAULT", "api_workers")? {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().map_err(|error| Stop::because("cannot start", error))
+}
+
+/// `bind_host` and `bind_port`.
+pub(super) fn address(edge: &Edge) -> Result<SocketAddr, Stop> {
+    let host: String = edge.config().get("DEFAULT", "bind_host")?;
+    let port: u16 = edge.config().get("DEFAULT", "bind_port")?;
+    let found = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| {
+        let problem = "no address of this name is known";
+        edge.config().refuse("DEFAULT", "bind_host", problem, &["an address of this machine, 0.0.0.0 for all"]).into()
+    })
+}
+
+/// Takes the address on which the API will answer.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Stop::failed(format!(
+            "{address} is in use: another service answers there; stop it, or choose another port with --bind"
+        )),
+        _ => Stop::because(format!("cannot listen on {address}"), error),
+    })
+}
+
+/// Connects to the database.
+pub(super) async fn connect(url: &str) -> Result<Database, Stop> {
+    Database::connect(&Settings::new(url)).await.map_err(database_failed)
+}
+
+/// Creates the schema where there is none.
+pub(super) async fn upgrade(database: &Database) -> Result<(), Stop> {
+    if migrate::upgrade(database).await.map_err(database_failed)? {
+        tracing::info!("created the database schema");
+    }
+    Ok(())
+}
+
+/// A server that answers, until it is told to stop.
+pub(super) struct Api {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Api {
+    /// Answers on a listener from now on.
+    pub(super) fn start(listener: TcpListener, parts: Arc<Parts>) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let shutdown = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        Self { stop, task: tokio::spawn(server::http::serve(listener, parts, shutdown)) }
+    }
+
+    /// Accepts no more requests and waits for those in progress.
+    pub(super) async fn drain(self) {
+        self.stop.send_replace(true);
+        match self.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the API ended: {error}"),
+            Err(error) => tracing::error!("the API ended: {error}"),
+        }
+    }
+}
+
+/// Runs an ending that a further signal may cut short.
+pub(super) async fn ending(signals: &mut Signals, ending: impl Future<Output = ()>) {
+    tokio::select! {
+        () = ending => {}
+        _ = signals.terminate.recv() => tracing::warn!("stopped at once by a second signal"),
+        _ = signals.interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
+    }
+}
+
+/// The parts of a server, from the configuration.
+pub(super) fn parts(edge: &Edge, db: Database, bus: Bus) -> Result<Arc<Parts>, Stop> {
+    let config = server::config::Config::from_oslo(edge.config())?;
+    Ok(Arc::new(Parts { db, bus, config, ipam: server::ipam::Hints::default() }))
+}
