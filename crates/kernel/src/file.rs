@@ -42,6 +42,11 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether there is something of that name.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
 /// Names in a directory; none when there is no such directory.
 pub fn list(path: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(path) {

@@ -108,7 +108,21 @@ pub fn is_served(network: &NetworkInfo) -> bool {
 pub fn trimmed(mut network: NetworkInfo) -> NetworkInfo {
     network.subnets.retain(|subnet| subnet.enable_dhcp);
     network.non_local_subnets.retain(|subnet| subnet.enable_dhcp);
+    network.ports = network.ports.into_iter().map(trimmed_port).collect();
     network
+}
+
+/// A port without what DHCP does not ask of it. A network may have thousands, and they are kept in memory.
+pub fn trimmed_port(mut port: Port) -> Port {
+    port.profile = Default::default();
+    port.vif_details = Default::default();
+    port.allowed_address_pairs = Vec::new();
+    port.security_groups = Vec::new();
+    port.tags = Vec::new();
+    port.description = String::new();
+    port.created_at = String::new();
+    port.updated_at = String::new();
+    port
 }
 
 /// The port by which OVN serves metadata on a network.
@@ -135,8 +149,13 @@ pub fn port_step(network: &NetworkInfo, device_id: &str) -> PortStep {
     }
     match of_device(RESERVED_DEVICE_ID) {
         Some(reserved) => PortStep::Adopt(reserved.id),
-        None => PortStep::Create(wanted.into_iter().map(any_address).collect()),
+        None => PortStep::Create(any_addresses(network)),
     }
+}
+
+/// Any address of each subnet.
+pub fn any_addresses(network: &NetworkInfo) -> Vec<FixedIpRequest> {
+    network.subnets.iter().filter(|subnet| subnet.enable_dhcp).map(|subnet| any_address(subnet.id)).collect()
 }
 
 fn any_address(subnet: SubnetId) -> FixedIpRequest {

@@ -92,6 +92,11 @@ impl Driver {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// Whether a network has something here.
+    pub fn has(&self, network: NetworkId) -> bool {
+        file::exists(&self.config.directory(network))
+    }
+
     /// The dnsmasq of a network, if it lives.
     pub fn process(&self, network: NetworkId) -> Result<Option<Process>, DriverError> {
         let pid_file = self.config.directory(network).join("pid");
@@ -384,6 +389,3 @@ fn parameters(namespace: &Namespace) -> BTreeMap<String, String> {
         plan::PARAMETERS.iter().filter_map(|(key, _)| Some(((*key).to_owned(), sysctl::read(namespace, key).ok()?)));
     known.collect()
 }
-
-#[cfg(test)]
-mod tests;

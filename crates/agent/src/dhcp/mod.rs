@@ -24,7 +24,7 @@
 //! | dnsmasq | the pid in our directory lives and its command line names the network |
 //! | port | its `device_id` is made of our host's name and the network |
 
-// pub mod agent;
+pub mod agent;
 pub mod desired;
 pub mod dnsmasq;
 pub mod driver;
@@ -37,7 +37,7 @@ use std::{path::PathBuf, time::Duration};
 use kernel::System;
 use types::NetworkId;
 
-// pub use agent::run;
+pub use agent::{AgentError, run};
 
 /// Options, with upstream's names and meanings.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub resync_interval: Duration,
     /// Shortest time between them.
     pub resync_throttle: Duration,
+    /// Note each report in the log.
+    pub log_agent_heartbeats: bool,
     /// What the agent reports as its driver.
     pub dhcp_driver: String,
     /// Serve metadata where no router does.
@@ -100,6 +102,7 @@ impl Config {
             report_interval: Duration::from_secs(30),
             resync_interval: Duration::from_secs(5),
             resync_throttle: Duration::from_secs(1),
+            log_agent_heartbeats: false,
             dhcp_driver: "neutron.agent.linux.dhcp.Dnsmasq".to_owned(),
             enable_isolated_metadata: false,
             force_metadata: false,

@@ -1,0 +1,341 @@
+//! The loop of the DHCP agent: takes messages, works on networks, reports.
+//!
+//! One task owns the loop; each network that has something to do is worked on by a task of its own, and only by one
+//! (see [`queue`](super::queue)). What the agent remembers of a network is what the server said last. That is never
+//! the truth about this host, which is read anew each time; it is what lets a port be added without asking the server
+//! for all the others.
+
+mod ready;
+mod state;
+mod work;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oslo::{
+    context::Context,
+    messaging::{Bus, CallError, Failure, Incoming},
+};
+use rpc::{
+    dhcp::Client,
+    dhcp_agent::{
+        self, AgentUpdated, NetworkCreated, NetworkDeleted, NetworkUpdated, Payload, PortChanged, PortDeleted,
+    },
+    reports::{AgentState, Status},
+};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{interval, sleep_until},
+};
+use types::{NetworkId, agent::kind};
+
+use super::{
+    Config,
+    dnsmasq::{self, Dialect},
+    driver::{Driver, DriverError},
+    queue::{PRIORITY_LOWEST, Update},
+};
+use crate::report::Reporter;
+use parking_lot::Mutex;
+use ready::Ready;
+use state::State;
+
+/// How many networks are worked on at once. Most of that time is spent waiting for the server or for dnsmasq.
+const WORKERS: usize = 32;
+/// How often everything is compared with the kernel although nothing happened.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// How long work in progress may take to end when the agent ends. Whatever is cut short, the next agent finishes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long `dnsmasq --test` may take.
+const TEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Something of this host is missing or forbidden.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The transport is closed.
+    #[error("the message transport was closed")]
+    Closed,
+}
+
+/// What all tasks of the agent share.
+struct Agent {
+    config: Arc<Config>,
+    client: Client,
+    driver: Driver,
+    state: Mutex<State>,
+    ready: Ready,
+    /// Something was put into the queue.
+    wake: Notify,
+    /// All networks are to be fetched again.
+    resync: Notify,
+    /// Tasks that wait for the end of a dnsmasq each.
+    watchers: Mutex<JoinSet<()>>,
+}
+
+/// Runs the agent until `shutdown` completes. What it set up keeps serving; the next agent takes it over.
+pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let config = Arc::new(prepare(config).await?);
+    let driver = Driver::new(Arc::clone(&config))?;
+    let mut listener = bus.listen(dhcp_agent::TOPIC, &config.host);
+    let agent = Arc::new(Agent {
+        client: Client::new(bus.clone()),
+        driver,
+        state: Mutex::default(),
+        ready: Ready::default(),
+        wake: Notify::new(),
+        resync: Notify::new(),
+        watchers: Mutex::default(),
+        config,
+    });
+    let mut helpers = JoinSet::new();
+    helpers.spawn(Arc::clone(&agent).report(reporter(bus, &agent.config)));
+    helpers.spawn(Arc::clone(&agent).tell_ready());
+    helpers.spawn(Arc::clone(&agent).check());
+
+    let mut workers = JoinSet::new();
+    tokio::pin!(shutdown);
+    let ended = loop {
+        let wake_at = agent.start_workers(&mut workers);
+        tokio::select! {
+            () = &mut shutdown => break Ok(()),
+            incoming = listener.next() => match incoming {
+                Some(incoming) => agent.handle(incoming).await,
+                None => break Err(AgentError::Closed),
+            },
+            Some(worked) = workers.join_next() => if let Ok(network) = worked {
+                agent.state.lock().queue.done(network);
+            },
+            () = agent.wake.notified() => {}
+            () = sleep_until(wake_at.into()) => {}
+        }
+    };
+    drop(helpers);
+    let drained = async { while workers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN_LIMIT, drained).await;
+    ended
+}
+
+/// Finds out what the installed dnsmasq understands, and fails if there is none.
+async fn prepare(mut config: Config) -> Result<Config, DriverError> {
+    if let Ok(absolute) = std::path::absolute(&config.dhcp_confs) {
+        config.dhcp_confs = absolute;
+    }
+    let test = [dnsmasq::PROGRAM, "--test", "--dhcp-host=tag:foo"].map(str::to_owned);
+    let host_tags = match kernel::process::run(None, &test, TEST_LIMIT).await {
+        Ok(()) => true,
+        Err(kernel::process::ProcessError::Failed { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    kernel::file::make_directory(&config.dhcp_confs)?;
+    config.dialect = Dialect { host_tags, keep_root: !kernel::file::is_open_to_all(&config.dhcp_confs) };
+    Ok(config)
+}
+
+fn reporter(bus: Bus, config: &Config) -> Reporter {
+    let state = AgentState {
+        binary: "neutron-dhcp-agent".to_owned(),
+        host: config.host.clone(),
+        topic: dhcp_agent::TOPIC.to_owned(),
+        agent_type: kind::DHCP.to_owned(),
+        availability_zone: Some(config.availability_zone.clone()),
+        ..AgentState::default()
+    };
+    Reporter::new(bus, config.report_interval, state)
+}
+
+impl Agent {
+    /// Starts work on the networks that are next. Returns when to look again.
+    fn start_workers(self: &Arc<Self>, workers: &mut JoinSet<NetworkId>) -> Instant {
+        let mut state = self.state.lock();
+        while workers.len() < WORKERS
+            && let Some((network, work)) = state.queue.next(Instant::now())
+        {
+            let agent = Arc::clone(self);
+            workers.spawn(async move {
+                agent.work(network, work).await;
+                network
+            });
+        }
+        state.queue.next_wake().unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
+    }
+
+    async fn handle(&self, incoming: Incoming) {
+        let answer = dhcp_agent::dispatch(self, &incoming.ctx, &incoming.method, &incoming.args).await;
+        if let Err(failure) = &answer {
+            tracing::warn!(method = incoming.method, error = %failure, "a message is not understood");
+        }
+        if let Some(reply) = incoming.reply {
+            reply.send(answer);
+        }
+    }
+
+    fn push(&self, network: NetworkId, priority: u8, update: Update) {
+        self.state.lock().push(network, priority, update);
+        self.wake.notify_one();
+    }
+
+    /// Reports for ever. The first report comes before the first question, as the server gives networks only to agents
+    /// that it knows.
+    async fn report(self: Arc<Self>, mut reporter: Reporter) {
+        let mut ticks = interval(self.config.report_interval);
+        let mut sync = JoinSet::new();
+        loop {
+            ticks.tick().await;
+            match reporter.report(self.configurations()).await {
+                Ok(status) => {
+                    reporter.started();
+                    if status == Some(Status::Revived) {
+                        tracing::info!("the server took this agent for dead; fetching everything again");
+                        self.resync.notify_one();
+                    }
+                }
+                Err(error) => tracing::warn!(error = in_one_line(&error), "could not report the state"),
+            }
+            if sync.is_empty() {
+                sync.spawn(Arc::clone(&self).keep_synced());
+            }
+        }
+    }
+
+    /// Fetches everything once, and again whenever that is asked for.
+    async fn keep_synced(self: Arc<Self>) {
+        let mut delay = self.config.resync_throttle;
+        loop {
+            match self.sync().await {
+                Ok(()) => {
+                    delay = self.config.resync_throttle;
+                    self.resync.notified().await;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = in_one_line(&error),
+                        "could not fetch the networks, trying again in {delay:?}"
+                    );
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).clamp(self.config.resync_throttle, self.config.resync_interval);
+                    continue;
+                }
+            }
+            tokio::time::sleep(self.config.resync_throttle).await;
+        }
+    }
+
+    async fn sync(&self) -> Result<(), CallError> {
+        self.state.lock().begin_sync();
+        let host = self.config.host.clone();
+        let networks = self.client.get_active_networks_info(&Context::admin(), host, Some(false)).await?;
+        tracing::info!(networks = networks.len(), "fetched the networks to serve");
+        let present = self.driver.networks().unwrap_or_else(|error| {
+            tracing::warn!(error = in_one_line(&error), "cannot see which networks have files here");
+            Vec::new()
+        });
+        if self.state.lock().finish_sync(networks, present) {
+            self.resync.notify_one();
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Compares every network with the kernel from time to time, in case somebody undid what stood.
+    async fn check(self: Arc<Self>) {
+        let mut ticks = interval(CHECK_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let networks = self.state.lock().networks();
+            for network in networks {
+                self.push(network, PRIORITY_LOWEST, Update::Check);
+            }
+        }
+    }
+
+    fn configurations(&self) -> Map<String, Value> {
+        let (networks, subnets, ports) = self.state.lock().counts();
+        let configurations = json!({
+            "dhcp_driver": self.config.dhcp_driver,
+            "dhcp_lease_duration": self.config.dhcp_lease_duration,
+            "log_agent_heartbeats": self.config.log_agent_heartbeats,
+            "networks": networks,
+            "subnets": subnets,
+            "ports": ports,
+        });
+        match configurations {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+type Told = Result<(), Failure>;
+
+impl dhcp_agent::Callee for Agent {
+    type Error = Failure;
+
+    async fn network_create_end(&self, _: &Context, told: Payload<NetworkCreated>) -> Told {
+        self.push(told.body.network.id, told.priority, Update::Fetch);
+        Ok(())
+    }
+
+    async fn network_update_end(&self, _: &Context, told: Payload<NetworkUpdated>) -> Told {
+        let network = told.body.network;
+        let update = if network.admin_state_up { Update::Fetch } else { Update::Disable };
+        self.push(network.id, told.priority, update);
+        Ok(())
+    }
+
+    async fn network_delete_end(&self, _: &Context, told: Payload<NetworkDeleted>) -> Told {
+        self.push(told.body.network_id, told.priority, Update::Disable);
+        Ok(())
+    }
+
+    async fn subnet_create_end(&self, ctx: &Context, told: Payload<dhcp_agent::SubnetChanged>) -> Told {
+        self.subnet_update_end(ctx, told).await
+    }
+
+    async fn subnet_update_end(&self, _: &Context, told: Payload<dhcp_agent::SubnetChanged>) -> Told {
+        self.push(told.body.subnet.resource.network_id, told.priority, Update::Fetch);
+        Ok(())
+    }
+
+    async fn subnet_delete_end(&self, _: &Context, told: Payload<dhcp_agent::SubnetDeleted>) -> Told {
+        // It is not told that a network is ours, only that one of ours changed.
+        if self.state.lock().network(told.body.network_id).is_some() {
+            self.push(told.body.network_id, told.priority, Update::Fetch);
+        }
+        Ok(())
+    }
+
+    async fn port_create_end(&self, ctx: &Context, told: Payload<PortChanged>) -> Told {
+        self.port_update_end(ctx, told).await
+    }
+
+    async fn port_update_end(&self, _: &Context, told: Payload<PortChanged>) -> Told {
+        let port = told.body.port.resource;
+        self.push(port.network_id, told.priority, Update::Port(Box::new(port)));
+        Ok(())
+    }
+
+    async fn port_delete_end(&self, _: &Context, told: Payload<PortDeleted>) -> Told {
+        self.push(told.body.network_id, told.priority, Update::PortGone(told.body.port_id));
+        Ok(())
+    }
+
+    async fn agent_updated(&self, _: &Context, _: AgentUpdated) -> Told {
+        self.resync.notify_one();
+        Ok(())
+    }
+}
