@@ -82,3 +82,10 @@ pub async fn ports_on_host(conn: &mut Conn, vnic_type: &str, host: &str) -> Resu
     let text = "SELECT port_id FROM ml2_port_bindings WHERE vnic_type = ? AND host = ? AND status = ?";
     conn.sql(text, vec![vnic_type.into(), host.into(), "ACTIVE".into()]).await?.iter().map(|row| row.get(0)).collect()
 }
+
+/// The ports with this host that no driver could bind there.
+pub async fn unbound_ports_on_host(conn: &mut Conn, host: &str) -> Result<Vec<PortId>, DbError> {
+    let text = "SELECT port_id FROM ml2_port_bindings WHERE host = ? AND vif_type = ? AND status = ?";
+    let binds = vec![host.into(), "binding_failed".into(), "ACTIVE".into()];
+    conn.sql(text, binds).await?.iter().map(|row| row.get(0)).collect()
+}

@@ -12,7 +12,10 @@ use types::{
     subnet::Subnet,
 };
 
-use crate::Ctx;
+use crate::{
+    Ctx,
+    rpc::{dhcp_agent, l2_agent},
+};
 
 /// Something that has happened and is committed.
 #[derive(Debug, Clone)]
@@ -55,5 +58,36 @@ pub enum Event {
 
 /// Sets off everything that follows from `event`. Failures are logged: the change itself stands.
 pub async fn emit(ctx: &Ctx, event: Event) {
-    let _ = (ctx, event);
+    match event {
+        // A network alone needs no agent; its first subnet or port does.
+        Event::NetworkCreated(_) | Event::SecurityGroupDeleted(_) => {}
+        Event::NetworkUpdated { network, mtu } => {
+            dhcp_agent::network_updated(ctx, &network).await;
+            if mtu {
+                l2_agent::network_updated(ctx, &network).await;
+            }
+        }
+        Event::NetworkDeleted(network) => {
+            dhcp_agent::network_deleted(ctx, network.id).await;
+            l2_agent::network_deleted(ctx, network.id).await;
+        }
+        Event::SubnetCreated(subnet) => dhcp_agent::subnet_created(ctx, &subnet).await,
+        Event::SubnetUpdated(subnet) => dhcp_agent::subnet_updated(ctx, &subnet).await,
+        Event::SubnetDeleted(subnet) => dhcp_agent::subnet_deleted(ctx, &subnet).await,
+        Event::PortCreated(port) => {
+            l2_agent::port_created(ctx, &port).await;
+            dhcp_agent::port_created(ctx, &port).await;
+        }
+        Event::PortUpdated { before, after } => {
+            l2_agent::port_updated(ctx, &before, &after).await;
+            dhcp_agent::port_updated(ctx, &before, &after).await;
+        }
+        Event::PortDeleted(port) => {
+            l2_agent::port_deleted(ctx, &port).await;
+            dhcp_agent::port_deleted(ctx, &port).await;
+        }
+        Event::SecurityGroupRuleCreated(rule) | Event::SecurityGroupRuleDeleted(rule) => {
+            l2_agent::security_group_rules_changed(ctx, rule.security_group_id).await;
+        }
+    }
 }

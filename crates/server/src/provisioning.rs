@@ -1,0 +1,149 @@
+//! What a port waits for before it is `ACTIVE`, and the changes of its status.
+//!
+//! A bound port waits for its L2 agent to wire it and, where DHCP serves one of its addresses, for a DHCP agent to know
+//! it. Each is a block in the database, added in the transaction that makes it necessary ([`block_wiring`],
+//! [`block_dhcp`]) and released by the agent's news ([`release`]). Ports of the system wait for nothing.
+
+use std::sync::Arc;
+
+use db::{Conn, provisioning as rows};
+use types::{PortId, port::Port};
+
+use crate::{
+    Ctx, Error, Result,
+    binding::vif_type,
+    event::{self, Event},
+    resource,
+};
+
+/// What can be waited for, by the words in `provisioningblocks.entity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entity {
+    /// The L2 agent of the port's host.
+    L2,
+    /// A DHCP agent of the port's network.
+    Dhcp,
+}
+
+/// Values of a port's status.
+pub mod status {
+    /// Wired and served.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// Not wired, or disabled.
+    pub const DOWN: &str = "DOWN";
+    /// Being wired.
+    pub const BUILD: &str = "BUILD";
+}
+
+/// Owners whose ports wait for nothing.
+const NEVER_BLOCKED: [&str; 10] = [
+    "",
+    "network:router_interface",
+    "network:router_interface_distributed",
+    "network:ha_router_replicated_interface",
+    "network:router_gateway",
+    "network:router_centralized_snat",
+    "network:dhcp",
+    "network:floatingip_agent_gateway",
+    "network:router_ha_interface",
+    "network:floatingip",
+];
+
+/// What keeps a port from being wired.
+const NOT_BOUND: [&str; 2] = [vif_type::UNBOUND, vif_type::BINDING_FAILED];
+
+impl Entity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::L2 => "L2",
+            Self::Dhcp => "DHCP",
+        }
+    }
+}
+
+/// Blocks a port that was just given a host until the agent there has wired it. Without an agent of a configured kind
+/// on that host, dead or alive, nothing could release it, so there is no block.
+pub async fn block_wiring(ctx: &Ctx, conn: &mut Conn, port: &Port) -> Result<()> {
+    let host = port.binding.host.as_str();
+    let owner = port.device_owner.as_str();
+    if host.is_empty() || port.status == status::ACTIVE || NEVER_BLOCKED.contains(&owner) {
+        return Ok(());
+    }
+    for mechanism in &ctx.config().ml2.mechanism_drivers {
+        if mechanism.plugs(&port.binding.vnic_type)
+            && db::agent::agent_on_host(conn, mechanism.agent_kind(), host).await?.is_some()
+        {
+            rows::block_add(conn, port.standard.standard_attr_id, Entity::L2.as_str()).await?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Blocks a port that was just made, or whose addresses or MAC changed, until a DHCP agent knows it; releases it when
+/// DHCP serves none of its addresses.
+pub async fn block_dhcp(conn: &mut Conn, port: &Port) -> Result<()> {
+    if NEVER_BLOCKED.contains(&port.device_owner.as_str()) {
+        return Ok(());
+    }
+    let id = port.standard.standard_attr_id;
+    if rows::is_dhcp_served(conn, port.id, port.network_id).await? {
+        rows::block_add(conn, id, Entity::Dhcp.as_str()).await?;
+    } else {
+        rows::block_remove(conn, id, Entity::Dhcp.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// An agent has done its part. When nothing is left to wait for, a bound and enabled port becomes `ACTIVE`.
+/// That the port is gone is no error.
+pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
+    let mut tx = ctx.db().begin().await?;
+    let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(()) };
+    let id = before.standard.standard_attr_id;
+    let removed = rows::block_remove(&mut tx, id, entity.as_str()).await?;
+    let ready = before.admin_state_up
+        && before.status != status::ACTIVE
+        && !NOT_BOUND.contains(&before.binding.vif_type.as_str())
+        && rows::blocks(&mut tx, id).await?.is_empty();
+    if !ready {
+        if removed {
+            tx.commit().await?;
+        }
+        return Ok(());
+    }
+    let after = write_status(&mut tx, &before, status::ACTIVE).await?;
+    tx.commit().await?;
+    tracing::info!(%port, "port is wired and served");
+    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
+    Ok(())
+}
+
+/// Sets the status that an agent's news means. False when the port is gone.
+pub async fn set_status(ctx: &Ctx, port: PortId, status: &str) -> Result<bool> {
+    let mut tx = ctx.db().begin().await?;
+    let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(false) };
+    if before.status == status {
+        return Ok(true);
+    }
+    let after = write_status(&mut tx, &before, status).await?;
+    tx.commit().await?;
+    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
+    Ok(true)
+}
+
+async fn found(ctx: &Ctx, conn: &mut Conn, port: PortId) -> Result<Option<Port>> {
+    match resource::find::<Port>(ctx, conn, &port.to_string()).await {
+        Ok(port) => Ok(Some(port)),
+        Err(Error::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write_status(conn: &mut Conn, before: &Port, status: &str) -> Result<Port> {
+    let mut after = before.clone();
+    status.clone_into(&mut after.status);
+    rows::port_status_set(conn, after.id, status).await?;
+    db::standard::standard_touch(conn, &mut after.standard).await?;
+    Ok(after)
+}

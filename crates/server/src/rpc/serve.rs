@@ -1,0 +1,107 @@
+//! The loop that takes requests from the bus.
+//!
+//! Requests run as tasks, at most [`CONCURRENCY`] at once; the next is taken when there is room, so that a burst waits in
+//! the queue and not in memory. They start in the order they arrive; agents do not rely on more. Reports have a loop of
+//! their own, so that a busy server still hears that its agents live. A method that loses against another transaction
+//! is run again, as HTTP requests are.
+
+use std::sync::Arc;
+
+use db::standard::now;
+use oslo::{
+    context::Context,
+    messaging::{Failure, Incoming, Listener},
+};
+use rpc::Interface;
+use serde_json::Value;
+use tokio::{sync::Semaphore, task::JoinSet};
+use tracing::Instrument;
+
+use super::{Endpoint, RpcError};
+use crate::{Ctx, Parts, retry::retrying_if};
+
+/// Requests served at once, per loop.
+pub const CONCURRENCY: usize = 64;
+
+/// What is served on `q-plugin`, in the order in which the endpoints are asked.
+static PLUGIN: &[&Interface] =
+    &[&rpc::l2::INTERFACE, &rpc::dhcp::INTERFACE, &rpc::reports::INTERFACE, &rpc::metadata::INTERFACE];
+/// What is served on `q-reports-plugin`.
+static REPORTS: &[&Interface] = &[&rpc::reports::INTERFACE];
+
+/// Serves agents until the bus is closed; `host` is this server's name on it.
+pub async fn serve(parts: Arc<Parts>, host: &str) {
+    let plugin = parts.bus.listen(rpc::l2::TOPIC, host);
+    let reports = parts.bus.listen(rpc::reports::TOPIC, host);
+    let started = now();
+    tokio::join!(
+        listen(Arc::clone(&parts), plugin, PLUGIN, started),
+        listen(Arc::clone(&parts), reports, REPORTS, started)
+    );
+}
+
+async fn listen(
+    parts: Arc<Parts>,
+    mut listener: Listener,
+    served: &'static [&'static Interface],
+    started: chrono::NaiveDateTime,
+) {
+    let room = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut running = JoinSet::new();
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        let Some(incoming) = listener.next().await else { break };
+        while running.try_join_next().is_some() {}
+        let parts = Arc::clone(&parts);
+        running.spawn(async move {
+            answer(parts, incoming, served, started).await;
+            drop(place);
+        });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Runs one request and sends its answer.
+async fn answer(parts: Arc<Parts>, incoming: Incoming, served: &[&'static Interface], started: chrono::NaiveDateTime) {
+    let Incoming { ctx: caller, version, namespace, method, args, reply, .. } = incoming;
+    let span = tracing::info_span!("rpc", request_id = %caller.request_id, method);
+    let answer = async {
+        let interface = rpc::select(served, namespace.as_deref(), &version, &method)?;
+        run(parts, caller, started, interface, &method, &args).await.map_err(RpcError::into_failure)
+    }
+    .instrument(span)
+    .await;
+    match (reply, answer) {
+        (Some(reply), answer) => reply.send(answer),
+        (None, Err(failure)) => tracing::error!("the cast '{method}' failed: {failure}"),
+        (None, Ok(_)) => {}
+    }
+}
+
+async fn run(
+    parts: Arc<Parts>,
+    caller: Context,
+    started: chrono::NaiveDateTime,
+    interface: &Interface,
+    method: &str,
+    args: &Value,
+) -> Result<Value, RpcError> {
+    let ctx = Ctx { parts, caller };
+    let endpoint = Endpoint { ctx: &ctx, started };
+    retrying_if(RpcError::is_retryable, || dispatch(&endpoint, interface, method, args)).await
+}
+
+async fn dispatch(
+    endpoint: &Endpoint<'_>,
+    interface: &Interface,
+    method: &str,
+    args: &Value,
+) -> Result<Value, RpcError> {
+    let ctx = &endpoint.ctx.caller;
+    match interface.name {
+        name if name == rpc::l2::INTERFACE.name => rpc::l2::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::dhcp::INTERFACE.name => rpc::dhcp::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::reports::INTERFACE.name => rpc::reports::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::metadata::INTERFACE.name => rpc::metadata::dispatch(endpoint, ctx, method, args).await,
+        _ => Err(Failure::no_such_method(method).into()),
+    }
+}
