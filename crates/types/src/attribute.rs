@@ -41,8 +41,9 @@ pub enum Default {
 pub enum Check {
     /// Anything.
     Any,
-    /// Any text or null. The reference has no validator here and fails with a 500 on anything else.
-    AnyText,
+    /// Null, a number, which becomes a text, or a text of at most so many characters. The reference has no validator
+    /// here and fails with a 500 on what its database does not take.
+    AnyText(usize),
     /// `type:uuid`
     Uuid,
     /// `type:uuid_or_none`

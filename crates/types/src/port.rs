@@ -56,6 +56,19 @@ pub struct Binding {
     pub profile: Map<String, Value>,
 }
 
+impl Default for Binding {
+    /// Nowhere yet.
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            vnic_type: "normal".to_owned(),
+            vif_type: "unbound".to_owned(),
+            vif_details: Map::new(),
+            profile: Map::new(),
+        }
+    }
+}
+
 /// A port as REST shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Port {

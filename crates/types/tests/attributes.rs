@@ -95,7 +95,7 @@ fn reference(row: &Value) -> Value {
 
 fn validator(check: Check) -> Option<Value> {
     let validator = match check {
-        Check::Any | Check::AnyText => return None,
+        Check::Any | Check::AnyText(_) => return None,
         Check::Uuid => json!({"type:uuid": null}),
         Check::UuidOrNone => json!({"type:uuid_or_none": null}),
         Check::UuidList => json!({"type:uuid_list": null}),

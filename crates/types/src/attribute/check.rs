@@ -49,7 +49,7 @@ impl Check {
     fn verdict(self, value: &mut Value) -> Verdict {
         match self {
             Self::Any => Ok(()),
-            Self::AnyText => unless_null(value, |v| string(v, None)),
+            Self::AnyText(length) => any_text(value, length),
             Self::Uuid => uuid(value),
             Self::UuidOrNone => unless_null(value, uuid),
             Self::UuidList => list(value, uuid),
@@ -123,6 +123,13 @@ fn string(value: &Value, length: Option<usize>) -> Verdict {
         Some(length) if text.chars().count() > length => refuse(format!("'{text}' exceeds maximum length of {length}")),
         _ => Ok(()),
     }
+}
+
+fn any_text(value: &mut Value, length: usize) -> Verdict {
+    if value.is_number() {
+        *value = Value::String(plain(value));
+    }
+    unless_null(value, |v| string(v, Some(length)))
 }
 
 /// A string of printable characters that neither begins nor ends with a space.

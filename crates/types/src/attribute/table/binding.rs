@@ -11,7 +11,7 @@ pub static BINDING: ResourceTable = ResourceTable {
     path: "bindings",
     noun: "PortBinding",
     attributes: &[
-        Attribute::new("host", EXTENSION).create().update().check(Check::AnyText).filter(),
+        Attribute::new("host", EXTENSION).create().update().check(Check::AnyText(255)).filter(),
         Attribute::new("vif_type", EXTENSION).default(Default::Unset).filter().enforce_policy(),
         Attribute::new("vif_details", EXTENSION).default(Default::Unset).check(Check::DictOrNone).enforce_policy(),
         Attribute::new("vnic_type", EXTENSION)

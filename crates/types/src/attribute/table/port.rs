@@ -81,7 +81,7 @@ pub static PORT: ResourceTable = ResourceTable {
             .create()
             .update()
             .default(Default::Unset)
-            .check(Check::AnyText)
+            .check(Check::AnyText(255))
             .filter()
             .enforce_policy(),
         Attribute::new("binding:profile", "binding")

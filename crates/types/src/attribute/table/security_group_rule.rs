@@ -22,7 +22,7 @@ pub static SECURITY_GROUP_RULE: ResourceTable = ResourceTable {
             .required_by_policy()
             .filter()
             .sort(),
-        match_on("remote_group_id").check(Check::AnyText),
+        match_on("remote_group_id").check(Check::AnyText(255)),
         Attribute::new("direction", CORE).create().check(Check::Texts(&["ingress", "egress"])).filter().sort(),
         match_on("protocol").convert(Convert::Protocol),
         match_on("port_range_min").convert(Convert::PortValue),
@@ -37,7 +37,7 @@ pub static SECURITY_GROUP_RULE: ResourceTable = ResourceTable {
         Attribute::new("remote_address_group_id", "security-groups-remote-address-group")
             .create()
             .default(Default::Null)
-            .check(Check::AnyText)
+            .check(Check::AnyText(255))
             .filter()
             .sort(),
         Attribute::new("belongs_to_default_sg", "security-groups-rules-belongs-to-default-sg")
