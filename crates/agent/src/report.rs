@@ -1,68 +1,112 @@
-//! State reports: how the server knows that an agent lives, what it is configured for and how much it serves.
+//! The heartbeat of every agent: regular reports of its state, on a task of their own, so that a long piece of work
+//! never makes the agent look dead.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
-use oslo::{
-    context::Context,
-    messaging::{Bus, CallError},
-};
-use rpc::reports::{self, AgentState, Report, Status};
+use oslo::{context::Context, messaging::Bus};
+use rpc::reports::{AgentState, Client, Report, Status};
 use serde_json::{Map, Value};
-use uuid::Uuid;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 
-/// Reports one agent.
-#[derive(Debug, Clone)]
-pub struct Reporter {
-    client: reports::Client,
-    state: AgentState,
+/// How long the first report is waited for before it is sent again.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// A running heartbeat. It ends when this is dropped.
+pub struct Heartbeat {
+    state: watch::Sender<AgentState>,
+    news: mpsc::Receiver<Status>,
+    reported: watch::Receiver<bool>,
+    task: JoinHandle<()>,
 }
 
-impl Reporter {
-    /// Reports an agent whose identity is in `state`; the report says that it has just started until
-    /// [`started`](Self::started). A report that is not answered within `interval` is given up, as the next is due.
-    pub fn new(bus: Bus, interval: Duration, state: AgentState) -> Self {
-        let state = AgentState { uuid: Some(Uuid::new_v4().to_string()), start_flag: true, ..state };
-        Self { client: reports::Client::new(bus).with_timeout(interval), state }
+impl Heartbeat {
+    /// Reports `state` at once and then every `interval`, with the start flag until [`Self::started`] is called.
+    pub fn start(bus: Bus, mut state: AgentState, interval: Duration) -> Self {
+        state.start_flag = true;
+        state.uuid.get_or_insert_with(|| uuid::Uuid::new_v4().to_string());
+        let (sender, receiver) = watch::channel(state);
+        let (news, heard) = mpsc::channel(4);
+        let (known, reported) = watch::channel(false);
+        let client = Client::new(bus).with_timeout(interval.max(FIRST_RETRY));
+        let task = tokio::spawn(beat(client, receiver, (news, known), interval));
+        Self { state: sender, news: heard, reported, task }
     }
 
-    /// Versions of the objects that the agent takes by push, for the first report.
-    pub fn with_resource_versions(mut self, versions: BTreeMap<String, String>) -> Self {
-        self.state.resource_versions = Some(versions);
-        self
+    /// Sets a key of `configurations` for the reports to come.
+    pub fn set(&self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        self.state.send_if_modified(|state| {
+            let changed = state.configurations.get(key) != Some(&value);
+            state.configurations.insert(key.to_owned(), value);
+            changed
+        });
     }
 
-    /// The agent has done all that it does on its start.
-    pub fn started(&mut self) {
-        self.state.start_flag = false;
+    /// Sets all of `configurations` for the reports to come.
+    pub fn set_all(&self, configurations: Map<String, Value>) {
+        self.state.send_modify(|state| state.configurations = configurations);
     }
 
-    /// Sends one report. The answer is none when the server started after the report was made.
-    pub async fn report(&mut self, configurations: Map<String, Value>) -> Result<Option<Status>, CallError> {
-        self.state.configurations = configurations;
-        let report = Report { agent_state: self.state.clone() };
-        let answer = self.client.report_state(&Context::admin(), report, now()).await?;
-        self.state.resource_versions = None;
-        Ok(answer)
+    /// The first work is done: the next reports carry no start flag.
+    pub fn started(&self) {
+        self.state.send_modify(|state| state.start_flag = false);
+    }
+
+    /// Waits for the answer to the first report. The server gives work only to agents that it knows.
+    pub async fn reported(&self) {
+        if self.reported.clone().wait_for(|known| *known).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// The next time the server did not simply find the agent alive: it is new, or was taken for dead. Either way the
+    /// agent must fetch everything again. Dropping the future loses nothing.
+    pub async fn news(&mut self) -> Status {
+        match self.news.recv().await {
+            Some(status) => status,
+            None => std::future::pending().await,
+        }
     }
 }
 
-/// UTC with microseconds and without zone, as Python writes it.
-fn now() -> String {
-    let mut text = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
-    text.truncate(text.len() - 1);
-    text
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_is_written_as_python_writes_it() {
-        let text = now();
-        assert_eq!(text.len(), "2026-11-22T11:42:42.123456".len());
-        assert_eq!(&text[10..11], "T");
-        assert!(chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.6f").is_ok());
+async fn beat(
+    client: Client,
+    state: watch::Receiver<AgentState>,
+    (news, known): (mpsc::Sender<Status>, watch::Sender<bool>),
+    interval: Duration,
+) {
+    let ctx = Context::admin();
+    let mut heard = false;
+    loop {
+        let began = Instant::now();
+        let mut agent_state = state.borrow().clone();
+        if heard {
+            // Of interest once; the server remembers them.
+            agent_state.resource_versions = None;
+        }
+        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        match client.report_state(&ctx, Report { agent_state }, time).await {
+            Ok(status) => {
+                if let Some(status @ (Status::New | Status::Revived)) = status
+                    && news.send(status).await.is_err()
+                {
+                    return;
+                }
+                heard = true;
+                known.send_replace(true);
+            }
+            Err(error) => tracing::warn!("the server did not take the state report: {error}"),
+        }
+        sleep_until(began + if heard { interval } else { FIRST_RETRY.min(interval) }).await;
     }
 }

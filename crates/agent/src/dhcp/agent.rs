@@ -40,7 +40,7 @@ use super::{
     driver::{Driver, DriverError},
     queue::{PRIORITY_LOWEST, Update},
 };
-use crate::report::Reporter;
+use crate::report::Heartbeat;
 use parking_lot::Mutex;
 use ready::Ready;
 use state::State;
@@ -49,6 +49,8 @@ use state::State;
 const WORKERS: usize = 32;
 /// How often everything is compared with the kernel although nothing happened.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// How fresh the figures in a report are.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 /// How long work in progress may take to end when the agent ends. Whatever is cut short, the next agent finishes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long `dnsmasq --test` may take.
@@ -96,7 +98,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
         config,
     });
     let mut helpers = JoinSet::new();
-    helpers.spawn(Arc::clone(&agent).report(reporter(bus, &agent.config)));
+    helpers.spawn(Arc::clone(&agent).report(bus));
     helpers.spawn(Arc::clone(&agent).tell_ready());
     helpers.spawn(Arc::clone(&agent).check());
 
@@ -139,16 +141,15 @@ async fn prepare(mut config: Config) -> Result<Config, DriverError> {
     Ok(config)
 }
 
-fn reporter(bus: Bus, config: &Config) -> Reporter {
-    let state = AgentState {
+fn identity(config: &Config) -> AgentState {
+    AgentState {
         binary: "neutron-dhcp-agent".to_owned(),
         host: config.host.clone(),
         topic: dhcp_agent::TOPIC.to_owned(),
         agent_type: kind::DHCP.to_owned(),
         availability_zone: Some(config.availability_zone.clone()),
         ..AgentState::default()
-    };
-    Reporter::new(bus, config.report_interval, state)
+    }
 }
 
 impl Agent {
@@ -182,25 +183,28 @@ impl Agent {
         self.wake.notify_one();
     }
 
-    /// Reports for ever. The first report comes before the first question, as the server gives networks only to agents
-    /// that it knows.
-    async fn report(self: Arc<Self>, mut reporter: Reporter) {
-        let mut ticks = interval(self.config.report_interval);
+    /// Keeps the heartbeat's figures and listens to what it hears. The first report comes before the first question, as
+    /// the server gives networks only to agents that it knows.
+    async fn report(self: Arc<Self>, bus: Bus) {
+        let mut state = identity(&self.config);
+        state.configurations = self.configurations();
+        let mut heartbeat = Heartbeat::start(bus, state, self.config.report_interval);
+        heartbeat.reported().await;
+        heartbeat.started();
         let mut sync = JoinSet::new();
+        sync.spawn(Arc::clone(&self).keep_synced());
+        let mut ticks = interval(FIGURES_INTERVAL);
+        let mut at_start = true;
         loop {
-            ticks.tick().await;
-            match reporter.report(self.configurations()).await {
-                Ok(status) => {
-                    reporter.started();
-                    if status == Some(Status::Revived) {
-                        tracing::info!("the server took this agent for dead; fetching everything again");
+            tokio::select! {
+                status = heartbeat.news() => {
+                    // That a new agent is new is no reason to ask twice.
+                    if !std::mem::take(&mut at_start) || status == Status::Revived {
+                        tracing::info!("the server had lost sight of this agent; fetching everything again");
                         self.resync.notify_one();
                     }
                 }
-                Err(error) => tracing::warn!(error = in_one_line(&error), "could not report the state"),
-            }
-            if sync.is_empty() {
-                sync.spawn(Arc::clone(&self).keep_synced());
+                _ = ticks.tick() => heartbeat.set_all(self.configurations()),
             }
         }
     }
