@@ -1,3 +1,130 @@
 //! A load generator for any Neutron endpoint, and the floor it is measured against.
+//!
+//! Every test runs against all endpoints in turn before the next test starts, so that what else the machine does
+//! falls on all of them alike. Everything is bounded in count and in time. The floor is the rows of one port,
+//! committed by hand to the same kind of database: no server can be faster than that.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-fn main() {}
+mod endpoint;
+mod floor;
+mod growth;
+mod load;
+mod machine;
+mod plan;
+mod plot;
+mod process;
+mod report;
+mod stats;
+mod throughput;
+mod workload;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::endpoint::Endpoint;
+use crate::plan::Plan;
+use crate::process::Server;
+use crate::report::Results;
+
+/// Measures Neutron endpoints side by side: rates and latencies of ports and networks, cost against the size of a
+/// network, and the same rows committed by hand.
+#[derive(Parser)]
+struct Arguments {
+    /// An endpoint that is running, as NAME=URL; may be repeated
+    #[arg(long = "endpoint", value_name = "NAME=URL")]
+    endpoints: Vec<String>,
+    /// The token to send to the endpoints
+    #[arg(long, env = "OS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Start this `isospin` on a fresh SQLite database and measure it first
+    #[arg(long, value_name = "PROGRAM")]
+    start: Option<PathBuf>,
+    /// A database to commit the floor to, beside a fresh SQLite file; its schema is made if it is empty
+    #[arg(long = "floor", value_name = "URL")]
+    floors: Vec<String>,
+    /// About one minute for one endpoint, with smaller networks
+    #[arg(long)]
+    quick: bool,
+    /// The size the network grows to
+    #[arg(long, value_name = "N")]
+    max_ports: Option<usize>,
+    /// The longest the network may grow at one endpoint, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    grow_time: Option<u64>,
+    /// Where the report and the plots go
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "isospin-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.endpoints.is_empty() && arguments.start.is_none() {
+        anyhow::bail!("nothing to measure: give --start PROGRAM, or --endpoint NAME=URL, or both");
+    }
+    let mut plan = if arguments.quick { Plan::quick() } else { Plan::full() };
+    plan.limit_growth(arguments.max_ports, arguments.grow_time);
+    std::fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("cannot make the directory {}", arguments.out.display()))?;
+
+    // One thread makes the load, so that it takes as little as can be from the server under test.
+    let generator = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut results = generator.block_on(measure(arguments, &plan))?;
+    // The floor runs as a server would: on all cores.
+    let floors = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    results.floors = floors.block_on(floor::measure_all(&arguments.floors, &plan))?;
+
+    let report = report::markdown(&results);
+    let path = arguments.out.join("report.md");
+    std::fs::write(&path, &report).with_context(|| format!("cannot write {}", path.display()))?;
+    for (name, svg) in [("growth.svg", plot::growth(&results)), ("rates.svg", plot::rates(&results))] {
+        let path = arguments.out.join(name);
+        std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    say(&format!("\n{report}\nWritten to {}: report.md, growth.svg, rates.svg", arguments.out.display()));
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, plan: &Plan) -> anyhow::Result<Results> {
+    let mut endpoints = Vec::new();
+    let mut server = None;
+    if let Some(program) = &arguments.start {
+        say(&format!("starting {}", program.display()));
+        let started = Server::start(program).await?;
+        endpoints.push(Endpoint::new("isospin", &started.url, None)?);
+        server = Some(started);
+    }
+    for text in &arguments.endpoints {
+        let (name, url) = text.split_once('=').with_context(|| format!("--endpoint {text}: expected NAME=URL"))?;
+        endpoints.push(Endpoint::new(name, url, arguments.token.clone())?);
+    }
+    let mut results = Results::new(&endpoints, plan);
+    results.throughput = throughput::measure(&endpoints, plan).await?;
+    if let Some(server) = &mut server {
+        results.start = Some(server.facts());
+    }
+    (results.growth, results.lists) = growth::measure(&endpoints, plan).await?;
+    if let (Some(server), Some(start)) = (server, &mut results.start) {
+        start.resident_grown = server.resident_kib();
+        server.stop().await?;
+    }
+    Ok(results)
+}
+
+/// Tells the person at the terminal how far it is.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
