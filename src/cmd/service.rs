@@ -9,6 +9,7 @@ use std::sync::Arc;
 use db::{Database, Settings, migrate};
 use oslo::messaging::Bus;
 use server::Parts;
+use server::config::Config;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -126,8 +127,12 @@ pub(super) async fn ending(signals: &mut Signals, ending: impl Future<Output = (
     }
 }
 
-/// The parts of a server, from the configuration.
-pub(super) fn parts(edge: &Edge, db: Database, bus: Bus) -> Result<Arc<Parts>, Stop> {
-    let config = server::config::Config::from_oslo(edge.config())?;
-    Ok(Arc::new(Parts { db, bus, config, ipam: server::ipam::Hints::default() }))
+/// The options of the server. Read before anything starts, so that a mistake in them is what is told.
+pub(super) fn config(edge: &Edge) -> Result<Config, Stop> {
+    Ok(Config::from_oslo(edge.config())?)
+}
+
+/// The parts of a server.
+pub(super) fn parts(config: Config, db: Database, bus: Bus) -> Arc<Parts> {
+    Arc::new(Parts { db, bus, config, ipam: server::ipam::Hints::default() })
 }

@@ -23,6 +23,7 @@ pub mod provisioning;
 pub mod quota;
 mod row;
 pub mod schema;
+pub mod security_group;
 pub mod segment;
 mod sqlite;
 pub mod standard;

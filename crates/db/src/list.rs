@@ -256,9 +256,11 @@ impl Listing {
     fn matches(&self, source: Source, filter: &Filter) -> SimpleExpr {
         match source {
             Source::Own(name) => compare(own(self.table, name), kind(self.table, name), filter),
-            Source::Standard(name) => {
-                compare(Expr::col((crate::standard::TABLE, name)), kind(&crate::schema::tables::STANDARDATTRIBUTES, name), filter)
-            }
+            Source::Standard(name) => compare(
+                Expr::col((crate::standard::TABLE, name)),
+                kind(&crate::schema::tables::STANDARDATTRIBUTES, name),
+                filter,
+            ),
             Source::Child { table, link, column } => {
                 let mut child = child_rows(table, link);
                 child.and_where(compare(own(table, column), kind(table, column), filter));
@@ -365,7 +367,9 @@ fn compare(column: SimpleExpr, kind: Kind, filter: &Filter) -> SimpleExpr {
     let matches = match (filter.comparison, plain.as_slice()) {
         (_, []) => nothing(),
         (Comparison::Contains, _) => plain.iter().fold(nothing(), |any, value| match value {
-            Value::Text(text) => any.or(column.clone().like(LikeExpr::new(format!("%{}%", escaped(text))).escape('\\'))),
+            Value::Text(text) => {
+                any.or(column.clone().like(LikeExpr::new(format!("%{}%", escaped(text))).escape('\\')))
+            }
             _ => any,
         }),
         (Comparison::Equal, [one]) => column.clone().eq(one.clone()),

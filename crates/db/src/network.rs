@@ -52,10 +52,7 @@ pub static LISTING: Listing = Listing {
             },
         ),
         ("router:external", Source::Exists { table: &tables::EXTERNALNETWORKS, link: "network_id", only: &[] }),
-        (
-            "is_default",
-            Source::Child { table: &tables::EXTERNALNETWORKS, link: "network_id", column: "is_default" },
-        ),
+        ("is_default", Source::Child { table: &tables::EXTERNALNETWORKS, link: "network_id", column: "is_default" }),
         ("provider:network_type", segment("network_type")),
         ("provider:physical_network", segment("physical_network")),
         ("provider:segmentation_id", segment("segmentation_id")),
@@ -160,16 +157,8 @@ async fn zones_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId, 
 /// Writes the rows of a new network, except those of its segments. Its standard attributes have their row already.
 pub async fn network_insert(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
     let hints = serde_json::to_string(&network.availability_zone_hints).unwrap_or_default();
-    let columns = [
-        "id",
-        "name",
-        "project_id",
-        "status",
-        "admin_state_up",
-        "mtu",
-        "availability_zone_hints",
-        "standard_attr_id",
-    ];
+    let columns =
+        ["id", "name", "project_id", "status", "admin_state_up", "mtu", "availability_zone_hints", "standard_attr_id"];
     let row = vec![
         network.id.into(),
         (&network.name).into(),
@@ -195,8 +184,7 @@ pub async fn network_insert(conn: &mut Conn, network: &Network) -> Result<(), Db
 /// Writes what can be changed of a network; its standard attributes are not touched.
 pub async fn network_update(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
     let sql = "UPDATE networks SET name = ?, admin_state_up = ?, mtu = ? WHERE id = ?";
-    let binds =
-        vec![(&network.name).into(), network.admin_state_up.into(), network.mtu.into(), network.id.into()];
+    let binds = vec![(&network.name).into(), network.admin_state_up.into(), network.mtu.into(), network.id.into()];
     conn.sql(sql, binds).await?;
     let sql = "UPDATE networksecuritybindings SET port_security_enabled = ? WHERE network_id = ?";
     if conn.execute(sql, vec![network.port_security_enabled.into(), network.id.into()]).await? == 0 {

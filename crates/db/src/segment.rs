@@ -94,7 +94,11 @@ impl Allocations {
     }
 
     fn columns(self, physical_network: Option<&str>) -> Vec<&'static str> {
-        if physical_network.is_some() { vec!["physical_network", self.id, "allocated"] } else { vec![self.id, "allocated"] }
+        if physical_network.is_some() {
+            vec!["physical_network", self.id, "allocated"]
+        } else {
+            vec![self.id, "allocated"]
+        }
     }
 
     fn row(self, physical_network: Option<&str>, id: u32, allocated: bool) -> Vec<Value> {

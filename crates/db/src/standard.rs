@@ -28,7 +28,9 @@ pub fn format_time(time: NaiveDateTime) -> String {
 /// Reads the API's forms of a time.
 pub fn parse_time(text: &str) -> Option<NaiveDateTime> {
     let text = text.trim_end_matches('Z');
-    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
 }
 
 /// Reads [`COLUMNS`] from position `start` on. Tags are loaded apart, by [`tags_of`].
@@ -70,7 +72,8 @@ pub async fn standard_insert(
 pub async fn standard_touch(conn: &mut Conn, standard: &mut Standard) -> Result<(), DbError> {
     let now = now();
     let binds = vec![now.into(), standard.standard_attr_id.into()];
-    conn.sql("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = ?", binds).await?;
+    conn.sql("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = ?", binds)
+        .await?;
     standard.revision_number += 1;
     standard.updated_at = format_time(now);
     Ok(())
@@ -80,8 +83,11 @@ pub async fn standard_touch(conn: &mut Conn, standard: &mut Standard) -> Result<
 pub async fn standard_touch_ids(conn: &mut Conn, ids: &[i64]) -> Result<(), DbError> {
     for id in ids {
         let binds = vec![now().into(), (*id).into()];
-        conn.sql("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = ?", binds)
-            .await?;
+        conn.sql(
+            "UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = ?",
+            binds,
+        )
+        .await?;
     }
     Ok(())
 }

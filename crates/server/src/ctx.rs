@@ -18,6 +18,15 @@ pub struct Parts {
     pub config: Config,
     /// Where free addresses were seen last; a hint that may be wrong, the database decides.
     pub ipam: crate::ipam::Hints,
+    /// Committed changes that agents are still to hear of.
+    pub events: crate::event::Queue,
+}
+
+impl Parts {
+    /// The parts of a server that has just started.
+    pub fn new(db: Database, bus: Bus, config: Config) -> Self {
+        Self { db, bus, config, ipam: crate::ipam::Hints::default(), events: crate::event::Queue::default() }
+    }
 }
 
 /// One caller's view of the server; the first argument of every operation.

@@ -88,7 +88,11 @@ impl Refusal {
     /// 404 `<Noun>NotFound`.
     pub fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
         let spoken = spoken(noun);
-        Self::new(StatusCode::NOT_FOUND, &format!("{noun}NotFound"), format!("{spoken} {id} could not be found."))
+        let message = match noun {
+            "SecurityGroup" | "SecurityGroupRule" => format!("{spoken} {id} does not exist"),
+            _ => format!("{spoken} {id} could not be found."),
+        };
+        Self::new(StatusCode::NOT_FOUND, &format!("{noun}NotFound"), message)
     }
 
     /// 404 for a path that names nothing.

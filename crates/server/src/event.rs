@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, mpsc};
 use types::{
     network::Network,
     port::Port,
@@ -16,6 +17,9 @@ use crate::{
     Ctx,
     rpc::{dhcp_agent, l2_agent},
 };
+
+/// Events that may wait to be followed up before requests have to wait for them.
+const WAITING: usize = 16_384;
 
 /// Something that has happened and is committed.
 #[derive(Debug, Clone)]
@@ -56,11 +60,42 @@ pub enum Event {
     SecurityGroupDeleted(Arc<SecurityGroup>),
 }
 
-/// Sets off everything that follows from `event`. Failures are logged: the change itself stands.
+/// Events on their way from the operations to [`follow`].
+#[derive(Debug)]
+pub struct Queue {
+    sender: mpsc::Sender<(Ctx, Event)>,
+    receiver: Mutex<mpsc::Receiver<(Ctx, Event)>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+/// Hands on an event whose change is committed. What follows from it happens beside the request, in the order in which
+/// events were emitted.
 pub async fn emit(ctx: &Ctx, event: Event) {
+    if ctx.parts.events.sender.send((ctx.clone(), event)).await.is_err() {
+        tracing::error!("an event was lost: nobody follows events any more");
+    }
+}
+
+/// Follows up events until it is dropped.
+pub async fn follow(queue: &Queue) {
+    let mut receiver = queue.receiver.lock().await;
+    while let Some((ctx, event)) = receiver.recv().await {
+        let span = oslo::log::request_span(&ctx.caller);
+        tracing::Instrument::instrument(react(&ctx, event), span).await;
+    }
+}
+
+/// Everything that a change sets off.
+async fn react(ctx: &Ctx, event: Event) {
     match event {
-        // A network alone needs no agent; its first subnet or port does.
-        Event::NetworkCreated(_) | Event::SecurityGroupDeleted(_) => {}
+        // A network without subnets has nothing that an agent could do.
+        Event::NetworkCreated(_) => {}
         Event::NetworkUpdated { network, mtu } => {
             dhcp_agent::network_updated(ctx, &network).await;
             if mtu {
@@ -75,19 +110,20 @@ pub async fn emit(ctx: &Ctx, event: Event) {
         Event::SubnetUpdated(subnet) => dhcp_agent::subnet_updated(ctx, &subnet).await,
         Event::SubnetDeleted(subnet) => dhcp_agent::subnet_deleted(ctx, &subnet).await,
         Event::PortCreated(port) => {
-            l2_agent::port_created(ctx, &port).await;
             dhcp_agent::port_created(ctx, &port).await;
+            l2_agent::port_created(ctx, &port).await;
         }
         Event::PortUpdated { before, after } => {
-            l2_agent::port_updated(ctx, &before, &after).await;
             dhcp_agent::port_updated(ctx, &before, &after).await;
+            l2_agent::port_updated(ctx, &before, &after).await;
         }
         Event::PortDeleted(port) => {
-            l2_agent::port_deleted(ctx, &port).await;
             dhcp_agent::port_deleted(ctx, &port).await;
+            l2_agent::port_deleted(ctx, &port).await;
         }
         Event::SecurityGroupRuleCreated(rule) | Event::SecurityGroupRuleDeleted(rule) => {
             l2_agent::security_group_rules_changed(ctx, rule.security_group_id).await;
         }
+        Event::SecurityGroupDeleted(group) => l2_agent::security_group_rules_changed(ctx, group.id).await,
     }
 }

@@ -4,6 +4,7 @@
 //! `db` crate, and what follows a committed change is listed in [`event`]. Needs neither root nor Linux.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod binding;
 pub mod config;
 mod ctx;
 mod error;
@@ -11,12 +12,26 @@ pub mod event;
 pub mod http;
 pub mod ipam;
 pub mod mac;
+pub mod provisioning;
 pub mod quota;
 pub mod resource;
 pub mod retry;
 pub mod rpc;
 pub mod schedule;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 
 pub use ctx::{Ctx, Parts};
 pub use error::{Error, Refusal, Result};
+
+/// Everything a server does beside answering requests: it follows committed changes, serves agents, moves networks off
+/// dead agents and keeps upstream's allocation tables. `host` is its name on the bus. Runs until it is dropped.
+pub async fn background(parts: std::sync::Arc<Parts>, host: &str) {
+    tokio::join!(
+        event::follow(&parts.events),
+        rpc::serve(parts.clone(), host),
+        schedule::failover::run(parts.clone()),
+        segment::sync(parts.clone()),
+    );
+}

@@ -7,10 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use db::{Tx, segment as rows};
-use types::{
-    NetworkId, NetworkType, Segment, SegmentId,
-    attribute::Attributes,
-};
+use types::{NetworkId, NetworkType, Segment, SegmentId, attribute::Attributes};
 
 use crate::{Parts, Refusal, Result, config::Ml2};
 
@@ -166,9 +163,7 @@ async fn provider_segment(tx: &mut Tx, config: &Ml2, network: NetworkId, wanted:
         (NetworkType::Flat, _) => {
             let physical = segment.physical_network.clone().unwrap_or_default();
             if !rows::flat_claim(tx, &physical).await? {
-                let message = format!(
-                    "Unable to create the flat network. Physical network {physical} is in use."
-                );
+                let message = format!("Unable to create the flat network. Physical network {physical} is in use.");
                 return Err(Refusal::conflict("FlatNetworkInUse", message).into());
             }
         }
@@ -197,10 +192,7 @@ fn in_use(segment: &Segment, id: u32) -> Refusal {
             "VlanIdInUse",
             format!("Unable to create the network. The VLAN {id} on physical network {physical} is in use."),
         ),
-        _ => Refusal::conflict(
-            "TunnelIdInUse",
-            format!("Unable to create the network. The tunnel ID {id} is in use."),
-        ),
+        _ => Refusal::conflict("TunnelIdInUse", format!("Unable to create the network. The tunnel ID {id} is in use.")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use types::extension::{EXTENSIONS, Extension};
+use types::extension::{ALL, Extension};
 
 use super::{Answer, Request};
 use crate::{Refusal, Result};
@@ -28,13 +28,13 @@ pub fn resources(request: &Request) -> Result<Answer> {
 
 /// `GET /v2.0/extensions`
 pub fn extensions() -> Result<Answer> {
-    let extensions: Vec<Value> = EXTENSIONS.iter().map(shown).collect();
+    let extensions: Vec<Value> = ALL.iter().map(shown).collect();
     Answer::json(StatusCode::OK, &json!({ "extensions": extensions }))
 }
 
 /// `GET /v2.0/extensions/<alias>`
 pub fn extension(alias: &str) -> Result<Answer> {
-    let extension = EXTENSIONS.iter().find(|e| e.alias == alias).ok_or_else(|| {
+    let extension = ALL.iter().find(|e| e.alias == alias).ok_or_else(|| {
         let message = format!("Extension with alias {alias} does not exist");
         Refusal::new(StatusCode::NOT_FOUND, "HTTPNotFound", message)
     })?;

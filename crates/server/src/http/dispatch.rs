@@ -9,11 +9,14 @@ use axum::{
 use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, discovery, tags, verb};
+use super::{Answer, Request, dhcp_schedule, discovery, tags, verb};
 use crate::{
-    Ctx, Error, Refusal, Result,
+    Ctx, Refusal, Result,
     ctx::Parts,
-    resource::{Resource, network::Network},
+    resource::{
+        Resource, agent::Agent, network::Network, port::Port, security_group::SecurityGroup,
+        security_group_rule::SecurityGroupRule,
+    },
 };
 
 /// The project of callers when nobody authenticates them, as upstream's `noauth` has it.
@@ -23,7 +26,7 @@ const NOAUTH_PROJECT: &str = "fake_project_id";
 pub async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
     let ctx = Ctx { parts, caller: caller(request.headers()) };
     let request_id = ctx.caller.request_id.clone();
-    let span = tracing::info_span!("request", request_id = %request_id);
+    let span = oslo::log::request_span(&ctx.caller);
     async move {
         let began = std::time::Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -73,8 +76,20 @@ fn only(request: &Request, method: &Method, answer: impl FnOnce() -> Result<Answ
 
 /// The one place where the resources are told apart.
 async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
+    match (collection, rest) {
+        ("agents", [agent, "dhcp-networks", rest @ ..]) => dhcp_schedule::networks(ctx, request, agent, rest).await,
+        ("networks", [network, "dhcp-agents"]) => dhcp_schedule::agents(ctx, request, network).await,
+        _ => member_or_collection(ctx, request, collection, rest).await,
+    }
+}
+
+async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
     match collection {
+        "agents" => verbs::<Agent>(ctx, request, rest).await,
         "networks" => verbs::<Network>(ctx, request, rest).await,
+        "ports" => verbs::<Port>(ctx, request, rest).await,
+        "security-groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
+        "security-group-rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
         _ => Err(Refusal::no_such_path().into()),
     }
 }
@@ -91,11 +106,5 @@ async fn verbs<R: Resource>(ctx: &Ctx, request: &Request, rest: &[&str]) -> Resu
         ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
         ([id, "tags", tag @ ..], _) => tags::answer::<R>(ctx, request, id, tag).await,
         _ => Err(Refusal::no_such_path().into()),
-    }
-}
-
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
     }
 }

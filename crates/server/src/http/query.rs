@@ -30,7 +30,8 @@ pub fn parse(table: &ResourceTable, request: &Request, max_limit: u64) -> Result
     filters(table, parameters, &mut query)?;
     query.limit = limit(parameters, max_limit)?;
     let marker = if query.limit.is_some() { last(parameters, "marker").map(str::to_owned) } else { None };
-    query.reverse = query.limit.is_some() && last(parameters, "page_reverse").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    query.reverse =
+        query.limit.is_some() && last(parameters, "page_reverse").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     Ok(ListRequest { query, fields: fields(parameters), marker })
 }
 

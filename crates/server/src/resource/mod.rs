@@ -6,6 +6,7 @@ pub mod agent;
 pub mod network;
 pub mod port;
 pub mod security_group;
+pub mod security_group_rule;
 pub mod subnet;
 
 use std::future::Future;
@@ -43,7 +44,12 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
     fn create(ctx: &Ctx, given: Vec<Attributes>) -> impl Future<Output = Result<Vec<Self>>> + Send;
 
     /// Changes one.
-    fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> impl Future<Output = Result<Self>> + Send;
+    fn update(
+        ctx: &Ctx,
+        id: &str,
+        given: Attributes,
+        condition: Condition,
+    ) -> impl Future<Output = Result<Self>> + Send;
 
     /// Deletes one.
     fn delete(ctx: &Ctx, id: &str, condition: Condition) -> impl Future<Output = Result<()>> + Send;

@@ -1,11 +1,477 @@
 //! Ports.
 
-use db::Tx;
-use types::NetworkId;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
-use crate::{Ctx, Result, event::Event};
+use db::{Conn, Row, Tx, list::ListQuery, list::Listing, port as rows, standard};
+use serde_json::{Map, Value};
+use types::{
+    Mac, NetworkId, PortId, SecurityGroupId, Standard,
+    attribute::{Attributes, ResourceTable, table::PORT},
+    network::Network,
+    port::{AddressPair, Binding, ExtraDhcpOpt},
+};
+
+use super::{Condition, Resource, find, find_all, security_group};
+use crate::{
+    Ctx, Error, Refusal, Result,
+    binding::{self, Agents, vif_type},
+    event::{self, Event},
+    ipam::{self, FixedIpRequest, Party},
+    mac, provisioning, quota,
+};
+
+pub use types::port::Port;
+
+/// Revision upstream arrives at when it has made a port without a host, and with one.
+const NEW_REVISION: i64 = 1;
+const NEW_BOUND_REVISION: i64 = 3;
+
+impl Resource for Port {
+    const TABLE: &'static ResourceTable = &PORT;
+    const LISTING: &'static Listing = &rows::LISTING;
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn standard(&self) -> Option<&Standard> {
+        Some(&self.standard)
+    }
+
+    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::ports_from_rows(conn, rows).await?)
+    }
+
+    async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
+        let mut tx = ctx.db().begin().await?;
+        quota::check(ctx, &mut tx, "port", &given).await?;
+        let ports = insert_all(ctx, &mut tx, &given).await?;
+        tx.commit().await?;
+        for port in &ports {
+            event::emit(ctx, Event::PortCreated(Arc::new(port.clone()))).await;
+        }
+        Ok(ports)
+    }
+
+    async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
+        let mut tx = ctx.db().begin().await?;
+        let before: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&before.standard)?;
+        let after = change(ctx, &mut tx, &before, &given).await?;
+        tx.commit().await?;
+        let updated = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after.clone()) };
+        event::emit(ctx, updated).await;
+        Ok(after)
+    }
+
+    async fn delete(ctx: &Ctx, id: &str, condition: Condition) -> Result<()> {
+        let mut tx = ctx.db().begin().await?;
+        let port: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&port.standard)?;
+        ipam::release(&ctx.parts.ipam, &mut tx, &port.fixed_ips).await?;
+        rows::ports_delete(&mut tx, std::slice::from_ref(&port)).await?;
+        tx.commit().await?;
+        event::emit(ctx, Event::PortDeleted(Arc::new(port))).await;
+        Ok(())
+    }
+}
 
 /// Removes every port of a network about to be deleted; the events are to be emitted after the commit.
-pub async fn delete_all_of_network(_ctx: &Ctx, _tx: &mut Tx, _network: NetworkId) -> Result<Vec<Event>> {
-    Ok(Vec::new())
+pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -> Result<Vec<Event>> {
+    let ports: Vec<Port> = find_all(ctx, tx, &ListQuery::default().matching("network_id", network)).await?;
+    for port in &ports {
+        ipam::release(&ctx.parts.ipam, tx, &port.fixed_ips).await?;
+    }
+    rows::ports_delete(tx, &ports).await?;
+    Ok(ports.into_iter().map(|port| Event::PortDeleted(Arc::new(port))).collect())
+}
+
+// ===== create =====
+
+/// Makes a port of the network service itself, which needs no place in its owner's quota.
+pub async fn create_unmetered(ctx: &Ctx, given: Attributes) -> Result<Port> {
+    let mut tx = ctx.db().begin().await?;
+    let port = insert_all(ctx, &mut tx, std::slice::from_ref(&given)).await?.pop();
+    tx.commit().await?;
+    let port = port.ok_or_else(|| Error::Internal("a create made nothing".to_owned()))?;
+    event::emit(ctx, Event::PortCreated(Arc::new(port.clone()))).await;
+    Ok(port)
+}
+
+async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<Vec<Port>> {
+    let networks = networks_of(ctx, tx, given).await?;
+    let mut ports = Vec::with_capacity(given.len());
+    for given in given {
+        ports.push(described(&networks, given)?);
+    }
+    choose_macs(ctx, tx, &mut ports, given).await?;
+    allocate_addresses(ctx, tx, &mut ports, given).await?;
+    let mut agents = Agents::default();
+    let mut levels = Vec::new();
+    for (port, given) in ports.iter_mut().zip(given) {
+        secure(ctx, tx, port, given, network(&networks, port.network_id)?).await?;
+        levels.extend(binding::bind(ctx, tx, &mut agents, port, &network(&networks, port.network_id)?.segments).await?);
+        let revision = if port.binding.host.is_empty() { NEW_REVISION } else { NEW_BOUND_REVISION };
+        let description = given.text("description").unwrap_or_default();
+        let tags: Vec<String> = given.typed("tags").unwrap_or_default();
+        port.standard = standard::standard_insert(tx, "ports", description, revision).await?;
+        standard::tags_add(tx, port.standard.standard_attr_id, &tags).await?;
+        port.standard.tags = tags;
+    }
+    rows::ports_insert(tx, &ports, &levels).await?;
+    for (network, ports) in by_network(&ports) {
+        let addresses: Vec<_> = ports.iter().map(|port| (port.id, port.fixed_ips.as_slice())).collect();
+        ipam::store(tx, network, &addresses).await?;
+    }
+    for port in &ports {
+        provisioning::block_wiring(ctx, tx, port).await?;
+        provisioning::block_dhcp(tx, port).await?;
+    }
+    Ok(ports)
+}
+
+async fn networks_of(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<HashMap<NetworkId, Network>> {
+    let ids: HashSet<&str> = given.iter().filter_map(|given| given.text("network_id")).collect();
+    let mut networks = HashMap::with_capacity(ids.len());
+    for id in ids {
+        let network: Network = find(ctx, tx, id).await?;
+        networks.insert(network.id, network);
+    }
+    Ok(networks)
+}
+
+fn network(networks: &HashMap<NetworkId, Network>, id: NetworkId) -> Result<&Network> {
+    networks.get(&id).ok_or_else(|| Error::Internal(format!("network {id} was not loaded")))
+}
+
+fn by_network(ports: &[Port]) -> BTreeMap<NetworkId, Vec<&Port>> {
+    let mut groups: BTreeMap<NetworkId, Vec<&Port>> = BTreeMap::new();
+    for port in ports {
+        groups.entry(port.network_id).or_default().push(port);
+    }
+    groups
+}
+
+/// The port as the request describes it, without what has to be looked up or allocated.
+fn described(networks: &HashMap<NetworkId, Network>, given: &Attributes) -> Result<Port> {
+    let network_id = given.parsed("network_id").unwrap_or_else(NetworkId::random);
+    let network = network(networks, network_id)?;
+    let project_id = given.text("project_id").unwrap_or_default().to_owned();
+    let device_owner = given.text("device_owner").unwrap_or_default().to_owned();
+    Ok(Port {
+        id: PortId::random(),
+        name: given.text("name").unwrap_or_default().to_owned(),
+        tenant_id: project_id.clone(),
+        project_id,
+        network_id,
+        mac_address: given.parsed("mac_address").unwrap_or(Mac([0; 6])),
+        admin_state_up: given.bool("admin_state_up").unwrap_or(true),
+        status: provisioning::status::DOWN.to_owned(),
+        device_id: given.text("device_id").unwrap_or_default().to_owned(),
+        port_security_enabled: !is_trusted(&device_owner)
+            && given.bool("port_security_enabled").unwrap_or(network.port_security_enabled),
+        device_owner,
+        fixed_ips: Vec::new(),
+        allowed_address_pairs: Vec::new(),
+        extra_dhcp_opts: dhcp_options(&[], given),
+        security_groups: Vec::new(),
+        ip_allocation: "immediate",
+        binding: Binding {
+            host: given.text("binding:host_id").unwrap_or_default().to_owned(),
+            vnic_type: given.text("binding:vnic_type").unwrap_or("normal").to_owned(),
+            profile: given.object("binding:profile").cloned().unwrap_or_default(),
+            ..Binding::default()
+        },
+        standard: Standard::default(),
+    })
+}
+
+/// Ports of the network service itself: no groups, no anti-spoofing.
+pub fn is_trusted(device_owner: &str) -> bool {
+    device_owner.starts_with("network:") || device_owner.starts_with("neutron:")
+}
+
+async fn choose_macs(ctx: &Ctx, tx: &mut Tx, ports: &mut [Port], given: &[Attributes]) -> Result<()> {
+    let mut wanting: BTreeMap<NetworkId, usize> = BTreeMap::new();
+    for (port, given) in ports.iter().zip(given) {
+        if given.text("mac_address").is_some() {
+            mac::check_free(tx, port.network_id, port.mac_address).await?;
+        } else {
+            *wanting.entry(port.network_id).or_default() += 1;
+        }
+    }
+    let config = ctx.config();
+    for (network, count) in wanting {
+        let macs = mac::generate(tx, network, config.base_mac, count, config.mac_generation_retries).await?;
+        let without =
+            ports.iter_mut().zip(given).filter(|(p, g)| p.network_id == network && g.text("mac_address").is_none());
+        for ((port, _), mac) in without.zip(macs) {
+            port.mac_address = mac;
+        }
+    }
+    Ok(())
+}
+
+async fn allocate_addresses(ctx: &Ctx, tx: &mut Tx, ports: &mut [Port], given: &[Attributes]) -> Result<()> {
+    let requested: Vec<Option<Vec<FixedIpRequest>>> = given.iter().map(|given| given.typed("fixed_ips")).collect();
+    let parties: Vec<_> = ports.iter().zip(&requested).map(|(port, asked)| (party(port), asked.as_deref())).collect();
+    let allocations = ipam::allocate(&ctx.parts.ipam, tx, &parties).await?;
+    for (port, allocation) in ports.iter_mut().zip(allocations) {
+        port.fixed_ips = allocation.fixed_ips;
+        port.ip_allocation = allocation.ip_allocation;
+    }
+    Ok(())
+}
+
+fn party(port: &Port) -> Party<'_> {
+    Party {
+        network_id: port.network_id,
+        device_owner: &port.device_owner,
+        mac: port.mac_address,
+        host: &port.binding.host,
+    }
+}
+
+/// Port security, groups and address pairs of a new port; they depend on each other and on its addresses.
+async fn secure(ctx: &Ctx, tx: &mut Tx, port: &mut Port, given: &Attributes, network: &Network) -> Result<()> {
+    debug_assert_eq!(port.network_id, network.id);
+    let filtered = port.port_security_enabled && !port.fixed_ips.is_empty();
+    match groups(given) {
+        Some(groups) if !groups.is_empty() && !filtered => return Err(groups_need_security().into()),
+        Some(groups) => port.security_groups = known_groups(tx, groups).await?,
+        None if filtered && !is_trusted(&port.device_owner) => {
+            port.security_groups = vec![security_group::ensure_default(ctx, tx, &port.project_id).await?];
+        }
+        None => {}
+    }
+    if let Some(pairs) = given.list("allowed_address_pairs") {
+        port.allowed_address_pairs = address_pairs(pairs, port.mac_address)?;
+        if !port.allowed_address_pairs.is_empty() && !port.port_security_enabled {
+            return Err(pairs_need_security().into());
+        }
+    }
+    Ok(())
+}
+
+fn groups(given: &Attributes) -> Option<Vec<SecurityGroupId>> {
+    let list = given.get("security_groups")?;
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut groups: Vec<SecurityGroupId> = list.iter().filter_map(|id| id.as_str()?.parse().ok()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    Some(groups)
+}
+
+async fn known_groups(tx: &mut Tx, groups: Vec<SecurityGroupId>) -> Result<Vec<SecurityGroupId>> {
+    if groups.is_empty() {
+        return Ok(groups);
+    }
+    let known = rows::security_groups_known(tx, &groups).await?;
+    match groups.iter().find(|id| !known.contains_key(id)) {
+        Some(id) => Err(Refusal::not_found("SecurityGroup", id).into()),
+        None => Ok(groups),
+    }
+}
+
+fn groups_need_security() -> Refusal {
+    Refusal::bad_request(
+        "PortSecurityAndIPRequiredForSecurityGroups",
+        "Port security must be enabled and port must have an IP address in order to use security groups.",
+    )
+}
+
+fn pairs_need_security() -> Refusal {
+    Refusal::conflict(
+        "AddressPairAndPortSecurityRequired",
+        "Port Security must be enabled in order to have allowed address pairs on a port.",
+    )
+}
+
+/// A pair without a MAC has the port's own.
+fn address_pairs(pairs: &[Value], own: Mac) -> Result<Vec<AddressPair>> {
+    let mut seen = HashSet::new();
+    let mut out = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let mac_address = pair["mac_address"].as_str().and_then(|text| text.parse().ok()).unwrap_or(own);
+        let ip_address = pair["ip_address"].as_str().unwrap_or_default().to_owned();
+        if !seen.insert((mac_address, ip_address.clone())) {
+            let message =
+                format!("Request contains duplicate address pair: mac_address {mac_address} ip_address {ip_address}.");
+            return Err(Refusal::bad_request("DuplicateAddressPairInRequest", message).into());
+        }
+        out.push(AddressPair { mac_address, ip_address });
+    }
+    Ok(out)
+}
+
+/// The options after the request: each one given replaces the one of its name and version, or removes it by null.
+fn dhcp_options(current: &[ExtraDhcpOpt], given: &Attributes) -> Vec<ExtraDhcpOpt> {
+    let mut options = current.to_vec();
+    for option in given.list("extra_dhcp_opts").unwrap_or_default() {
+        let Some(name) = option["opt_name"].as_str() else { continue };
+        let version = option["ip_version"].as_u64().and_then(|v| u8::try_from(v).ok()).unwrap_or(4);
+        options.retain(|o| o.opt_name != name || o.ip_version != version);
+        if let Some(value) = option["opt_value"].as_str() {
+            let (opt_name, opt_value) = (name.to_owned(), value.to_owned());
+            options.push(ExtraDhcpOpt { opt_name, opt_value, ip_version: version });
+        }
+    }
+    options.sort_by(|a, b| (a.ip_version, &a.opt_name).cmp(&(b.ip_version, &b.opt_name)));
+    options
+}
+
+// ===== update =====
+
+async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Result<Port> {
+    let mut after = before.clone();
+    change_plain(&mut after, given);
+    change_mac(tx, before, &mut after, given).await?;
+    change_addresses(ctx, tx, before, &mut after, given).await?;
+    change_security(tx, before, &mut after, given).await?;
+    after.extra_dhcp_opts = dhcp_options(&before.extra_dhcp_opts, given);
+    let rebound = rebind(ctx, tx, before, &mut after, given).await?;
+    rows::port_update(tx, before, &after).await?;
+    if let Some(description) = given.text("description") {
+        standard::standard_describe(tx, &mut after.standard, description).await?;
+    }
+    if !given.0.is_empty() {
+        standard::standard_touch(tx, &mut after.standard).await?;
+    }
+    if rebound {
+        provisioning::block_wiring(ctx, tx, &after).await?;
+    }
+    if before.fixed_ips != after.fixed_ips || before.mac_address != after.mac_address {
+        provisioning::block_dhcp(tx, &after).await?;
+    }
+    Ok(after)
+}
+
+fn change_plain(port: &mut Port, given: &Attributes) {
+    for (name, field) in
+        [("name", &mut port.name), ("device_id", &mut port.device_id), ("device_owner", &mut port.device_owner)]
+    {
+        if let Some(text) = given.text(name) {
+            text.clone_into(field);
+        }
+    }
+    if let Some(up) = given.bool("admin_state_up") {
+        port.admin_state_up = up;
+    }
+}
+
+async fn change_mac(tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
+    let Some(mac) = given.parsed::<Mac>("mac_address").filter(|mac| *mac != before.mac_address) else { return Ok(()) };
+    let vif = before.binding.vif_type.as_str();
+    if !matches!(vif, vif_type::UNBOUND | vif_type::BINDING_FAILED) {
+        let message = format!(
+            "Unable to complete operation on port {}, port is already bound, port type: {vif}, old_mac {}, new_mac {mac}.",
+            before.id, before.mac_address
+        );
+        return Err(Refusal::conflict("PortBound", message).into());
+    }
+    mac::check_free(tx, before.network_id, mac).await?;
+    after.mac_address = mac;
+    Ok(())
+}
+
+async fn change_addresses(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
+    let host = given.text("binding:host_id").unwrap_or(&before.binding.host).to_owned();
+    let current = ipam::Current {
+        port_id: before.id,
+        party: Party { host: &host, ..party(after) },
+        old_mac: before.mac_address,
+        old_host: &before.binding.host,
+        ip_allocation: before.ip_allocation,
+        fixed_ips: &before.fixed_ips,
+    };
+    let requested: Option<Vec<FixedIpRequest>> = given.typed("fixed_ips");
+    let reassigned = ipam::reassign(&ctx.parts.ipam, tx, &current, requested.as_deref()).await?;
+    after.fixed_ips = reassigned.fixed_ips;
+    after.fixed_ips.sort_unstable_by_key(|ip| ip.ip_address);
+    Ok(())
+}
+
+async fn change_security(tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
+    after.port_security_enabled = given.bool("port_security_enabled").unwrap_or(before.port_security_enabled);
+    let filtered = after.port_security_enabled && !after.fixed_ips.is_empty();
+    if let Some(groups) = groups(given) {
+        if !groups.is_empty() && !filtered {
+            return Err(groups_need_security().into());
+        }
+        after.security_groups = known_groups(tx, groups).await?;
+    } else if !after.port_security_enabled && !after.security_groups.is_empty() {
+        let message = "Port has security group associated. Cannot disable port security or IP address until security \
+                       group is removed.";
+        return Err(Refusal::conflict("PortSecurityPortHasSecurityGroup", message).into());
+    }
+    if let Some(pairs) = given.get("allowed_address_pairs") {
+        let pairs = pairs.as_array().map(Vec::as_slice).unwrap_or_default();
+        after.allowed_address_pairs = address_pairs(pairs, after.mac_address)?;
+    }
+    if !after.allowed_address_pairs.is_empty() && !after.port_security_enabled {
+        return Err(pairs_need_security().into());
+    }
+    Ok(())
+}
+
+/// Binds again when the request changes what the binding depends on; true when it did.
+async fn rebind(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<bool> {
+    let wanted = Binding {
+        host: match given.get("binding:host_id") {
+            Some(host) => host.as_str().unwrap_or_default().to_owned(),
+            None => before.binding.host.clone(),
+        },
+        vnic_type: given.text("binding:vnic_type").unwrap_or(&before.binding.vnic_type).to_owned(),
+        profile: match given.get("binding:profile") {
+            Some(profile) => profile.as_object().cloned().unwrap_or_else(Map::new),
+            None => before.binding.profile.clone(),
+        },
+        ..before.binding.clone()
+    };
+    // A port that could not be bound is tried again whenever it is touched.
+    let failed = before.binding.vif_type == vif_type::BINDING_FAILED;
+    if wanted == before.binding && !failed {
+        return Ok(false);
+    }
+    let moved = wanted.host != before.binding.host;
+    after.binding = wanted;
+    if moved {
+        provisioning::status::DOWN.clone_into(&mut after.status);
+    }
+    bind_now(ctx, tx, &before.binding.host, after).await?;
+    Ok(true)
+}
+
+/// Binds the port on its host and writes its active binding.
+async fn bind_now(ctx: &Ctx, tx: &mut Tx, old_host: &str, port: &mut Port) -> Result<()> {
+    let network: Network = find(ctx, tx, &port.network_id.to_string()).await?;
+    let level = binding::bind(ctx, tx, &mut Agents::default(), port, &network.segments).await?;
+    rows::binding_replace(tx, port.id, old_host, &port.binding, level.as_ref()).await?;
+    Ok(())
+}
+
+/// Tries to bind a port that has a host and is not bound: an agent asks for it, or has come back.
+pub async fn bind_again(ctx: &Ctx, id: PortId) -> Result<Option<Port>> {
+    let mut tx = ctx.db().begin().await?;
+    let before: Port = match find(ctx, &mut tx, &id.to_string()).await {
+        Err(Error::Refused(_)) => return Ok(None),
+        found => found?,
+    };
+    let bound = !matches!(before.binding.vif_type.as_str(), vif_type::UNBOUND | vif_type::BINDING_FAILED);
+    if bound || before.binding.host.is_empty() {
+        return Ok(Some(before));
+    }
+    let mut after = before.clone();
+    bind_now(ctx, &mut tx, &before.binding.host, &mut after).await?;
+    if after.binding == before.binding {
+        return Ok(Some(before));
+    }
+    standard::standard_touch(&mut tx, &mut after.standard).await?;
+    provisioning::block_wiring(ctx, &mut tx, &after).await?;
+    tx.commit().await?;
+    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after.clone()) }).await;
+    Ok(Some(after))
 }

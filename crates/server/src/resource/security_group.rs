@@ -1,10 +1,178 @@
 //! Security groups.
 
-use db::Tx;
+use std::sync::Arc;
 
-use crate::{Ctx, Result};
+use db::{Conn, Row, Tx, list::Listing, security_group as rows, standard};
+use types::{
+    SecurityGroupId, SecurityGroupRuleId, Standard,
+    attribute::{Attributes, ResourceTable, table::SECURITY_GROUP},
+    security_group::SecurityGroupRule,
+};
 
-/// Makes the project's default group if it has none yet.
-pub async fn ensure_default(_ctx: &Ctx, _tx: &mut Tx, _project_id: &str) -> Result<()> {
-    Ok(())
+use super::{Condition, Resource, find};
+use crate::{
+    Ctx, Refusal, Result,
+    event::{self, Event},
+    quota,
+};
+
+pub use types::security_group::SecurityGroup;
+
+/// Name of the group every project has from the start.
+const DEFAULT_NAME: &str = "default";
+const DEFAULT_DESCRIPTION: &str = "Default security group";
+/// Remote group of a template that means the new group itself.
+const PARENT: &str = "PARENT";
+
+impl Resource for SecurityGroup {
+    const TABLE: &'static ResourceTable = &SECURITY_GROUP;
+    const LISTING: &'static Listing = &rows::GROUP_LISTING;
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn standard(&self) -> Option<&Standard> {
+        Some(&self.standard)
+    }
+
+    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::security_groups_from_rows(conn, rows).await?)
+    }
+
+    async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
+        let mut tx = ctx.db().begin().await?;
+        for given in &given {
+            ensure_default(ctx, &mut tx, given.text("project_id").unwrap_or_default()).await?;
+        }
+        quota::check(ctx, &mut tx, "security_group", &given).await?;
+        let mut groups = Vec::with_capacity(given.len());
+        for given in &given {
+            let group = New {
+                project_id: given.text("project_id").unwrap_or_default(),
+                name: given.text("name").unwrap_or_default(),
+                description: given.text("description").unwrap_or_default(),
+                stateful: given.bool("stateful").unwrap_or(true),
+                default: false,
+            };
+            groups.push(insert(&mut tx, &group).await?);
+        }
+        tx.commit().await?;
+        Ok(groups)
+    }
+
+    async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
+        let mut tx = ctx.db().begin().await?;
+        let mut group: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&group.standard)?;
+        if let Some(name) = given.text("name").filter(|name| *name != group.name) {
+            if group.name == DEFAULT_NAME {
+                let message = "Updating default security group not allowed.";
+                return Err(Refusal::conflict("SecurityGroupCannotUpdateDefault", message).into());
+            }
+            name.clone_into(&mut group.name);
+        }
+        if let Some(stateful) = given.bool("stateful").filter(|stateful| *stateful != group.stateful) {
+            if rows::security_group_is_used(&mut tx, group.id).await? {
+                let message = format!("Security Group {} in use.", group.id);
+                return Err(Refusal::conflict("SecurityGroupInUse", message).into());
+            }
+            group.stateful = stateful;
+        }
+        rows::security_group_update(&mut tx, &group).await?;
+        if let Some(description) = given.text("description") {
+            standard::standard_describe(&mut tx, &mut group.standard, description).await?;
+        }
+        if !given.0.is_empty() {
+            standard::standard_touch(&mut tx, &mut group.standard).await?;
+        }
+        tx.commit().await?;
+        Ok(group)
+    }
+
+    async fn delete(ctx: &Ctx, id: &str, condition: Condition) -> Result<()> {
+        let mut tx = ctx.db().begin().await?;
+        let group: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&group.standard)?;
+        if rows::security_group_is_used(&mut tx, group.id).await? {
+            let message = format!("Security Group {} in use.", group.id);
+            return Err(Refusal::conflict("SecurityGroupInUse", message).into());
+        }
+        if group.name == DEFAULT_NAME && !ctx.caller.is_admin {
+            let message = "Insufficient rights for removing default security group.";
+            return Err(Refusal::conflict("SecurityGroupCannotRemoveDefault", message).into());
+        }
+        rows::security_group_delete(&mut tx, &group).await?;
+        tx.commit().await?;
+        event::emit(ctx, Event::SecurityGroupDeleted(Arc::new(group))).await;
+        Ok(())
+    }
+}
+
+/// Makes the project's default group if it has none yet, and tells its id.
+pub async fn ensure_default(_: &Ctx, tx: &mut Tx, project_id: &str) -> Result<SecurityGroupId> {
+    if let Some(id) = rows::default_group_of(tx, project_id).await? {
+        return Ok(id);
+    }
+    let group = New { project_id, name: DEFAULT_NAME, description: DEFAULT_DESCRIPTION, stateful: true, default: true };
+    Ok(insert(tx, &group).await?.id)
+}
+
+struct New<'a> {
+    project_id: &'a str,
+    name: &'a str,
+    description: &'a str,
+    stateful: bool,
+    default: bool,
+}
+
+async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
+    let mut group = SecurityGroup {
+        id: SecurityGroupId::random(),
+        name: new.name.to_owned(),
+        project_id: new.project_id.to_owned(),
+        tenant_id: new.project_id.to_owned(),
+        stateful: new.stateful,
+        shared: false,
+        security_group_rules: Vec::new(),
+        standard: standard::standard_insert(tx, "securitygroups", new.description, 1).await?,
+    };
+    rows::security_group_insert(tx, &group).await?;
+    if new.default {
+        rows::default_group_set(tx, &group).await?;
+    }
+    for template in rows::default_rules(tx, new.default).await? {
+        let standard = standard::standard_insert(tx, "securitygrouprules", "", 0).await?;
+        group.security_group_rules.push(from_template(&group, template, standard, new.default));
+    }
+    rows::security_group_rules_insert(tx, &group.security_group_rules).await?;
+    Ok(group)
+}
+
+fn from_template(
+    group: &SecurityGroup,
+    template: rows::DefaultRule,
+    standard: Standard,
+    default: bool,
+) -> SecurityGroupRule {
+    SecurityGroupRule {
+        id: SecurityGroupRuleId::random(),
+        project_id: group.project_id.clone(),
+        tenant_id: group.project_id.clone(),
+        security_group_id: group.id,
+        direction: template.direction,
+        ethertype: template.ethertype,
+        protocol: template.protocol,
+        port_range_min: template.port_range_min,
+        port_range_max: template.port_range_max,
+        normalized_cidr: template.remote_ip_prefix.as_deref().and_then(rows::normalized),
+        remote_ip_prefix: template.remote_ip_prefix,
+        remote_group_id: match template.remote_group_id.as_deref() {
+            Some(PARENT) => Some(group.id),
+            other => other.and_then(|id| id.parse().ok()),
+        },
+        remote_address_group_id: template.remote_address_group_id,
+        belongs_to_default_sg: default,
+        standard,
+    }
 }

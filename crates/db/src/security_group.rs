@@ -1,0 +1,324 @@
+//! Security groups, their rules, and the default group of each project.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_query::{Expr, ExprTrait, Query};
+use types::{
+    SecurityGroupId,
+    security_group::{SecurityGroup, SecurityGroupRule},
+};
+
+use crate::{
+    Conn, DbError, Row, Value,
+    list::{ListQuery, Listing, Source},
+    schema::tables,
+    standard::{standard_delete, standard_from_row, tags_of},
+};
+
+/// `securitygrouprbacs.action` of a group that other projects may use.
+const ACCESS_AS_SHARED: &str = "access_as_shared";
+
+const GROUP_COLUMNS: [&str; 4] = ["id", "name", "project_id", "stateful"];
+
+const RULE_COLUMNS: [&str; 11] = [
+    "id",
+    "project_id",
+    "security_group_id",
+    "direction",
+    "ethertype",
+    "protocol",
+    "port_range_min",
+    "port_range_max",
+    "remote_ip_prefix",
+    "remote_group_id",
+    "remote_address_group_id",
+];
+
+/// How security groups are listed.
+pub static GROUP_LISTING: Listing = Listing {
+    table: &tables::SECURITYGROUPS,
+    columns: &GROUP_COLUMNS,
+    standard: true,
+    attributes: &[
+        ("id", Source::Own("id")),
+        ("name", Source::Own("name")),
+        ("project_id", Source::Own("project_id")),
+        ("tenant_id", Source::Own("project_id")),
+        ("stateful", Source::Own("stateful")),
+        ("description", Source::Standard("description")),
+        ("revision_number", Source::Standard("revision_number")),
+        ("created_at", Source::Standard("created_at")),
+        ("updated_at", Source::Standard("updated_at")),
+        (
+            "shared",
+            Source::Exists {
+                table: &tables::SECURITYGROUPRBACS,
+                link: "object_id",
+                only: &[("action", ACCESS_AS_SHARED), ("target_project", "*")],
+            },
+        ),
+    ],
+};
+
+/// How rules are listed.
+pub static RULE_LISTING: Listing = Listing {
+    table: &tables::SECURITYGROUPRULES,
+    columns: &RULE_COLUMNS,
+    standard: true,
+    attributes: &[
+        ("id", Source::Own("id")),
+        ("project_id", Source::Own("project_id")),
+        ("tenant_id", Source::Own("project_id")),
+        ("security_group_id", Source::Own("security_group_id")),
+        ("direction", Source::Own("direction")),
+        ("ethertype", Source::Own("ethertype")),
+        ("protocol", Source::Own("protocol")),
+        ("port_range_min", Source::Own("port_range_min")),
+        ("port_range_max", Source::Own("port_range_max")),
+        ("remote_ip_prefix", Source::Own("remote_ip_prefix")),
+        ("normalized_cidr", Source::Own("remote_ip_prefix")),
+        ("remote_group_id", Source::Own("remote_group_id")),
+        ("remote_address_group_id", Source::Own("remote_address_group_id")),
+        ("description", Source::Standard("description")),
+        ("revision_number", Source::Standard("revision_number")),
+        ("created_at", Source::Standard("created_at")),
+        ("updated_at", Source::Standard("updated_at")),
+    ],
+};
+
+/// A template of the rules that new groups begin with.
+#[derive(Debug, Clone)]
+pub struct DefaultRule {
+    /// The rule, without ids.
+    pub direction: String,
+    /// `IPv4` or `IPv6`.
+    pub ethertype: String,
+    /// As in a rule.
+    pub protocol: Option<String>,
+    /// As in a rule.
+    pub port_range_min: Option<i32>,
+    /// As in a rule.
+    pub port_range_max: Option<i32>,
+    /// As in a rule.
+    pub remote_ip_prefix: Option<String>,
+    /// A group, or `PARENT` for the new group itself.
+    pub remote_group_id: Option<String>,
+    /// As in a rule.
+    pub remote_address_group_id: Option<String>,
+}
+
+/// Whole groups from the rows [`GROUP_LISTING`] selected, in their order.
+pub async fn security_groups_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<SecurityGroup>, DbError> {
+    let mut groups = rows.iter().map(group_from_row).collect::<Result<Vec<_>, _>>()?;
+    if groups.is_empty() {
+        return Ok(groups);
+    }
+    let ids: Vec<Value> = groups.iter().map(|group| group.id.into()).collect();
+    let query = ListQuery::default().matching_any("security_group_id", ids);
+    let rules = RULE_LISTING.page(conn, &query).await?.rows;
+    let rules = security_group_rules_from_rows(conn, rules).await?;
+    let mut by_group: HashMap<SecurityGroupId, Vec<SecurityGroupRule>> = HashMap::new();
+    for rule in rules {
+        by_group.entry(rule.security_group_id).or_default().push(rule);
+    }
+    let shared = shared_among(conn, &groups).await?;
+    let standard_ids: Vec<i64> = groups.iter().map(|g| g.standard.standard_attr_id).collect();
+    let mut tags = tags_of(conn, &standard_ids).await?;
+    for group in &mut groups {
+        group.security_group_rules = by_group.remove(&group.id).unwrap_or_default();
+        group.shared = shared.contains(&group.id);
+        group.standard.tags = tags.remove(&group.standard.standard_attr_id).unwrap_or_default();
+    }
+    Ok(groups)
+}
+
+fn group_from_row(row: &Row) -> Result<SecurityGroup, DbError> {
+    let project_id: String = row.get::<Option<String>>(2)?.unwrap_or_default();
+    Ok(SecurityGroup {
+        id: row.get(0)?,
+        name: row.get::<Option<String>>(1)?.unwrap_or_default(),
+        tenant_id: project_id.clone(),
+        project_id,
+        stateful: row.get(3)?,
+        shared: false,
+        security_group_rules: Vec::new(),
+        standard: standard_from_row(row, GROUP_COLUMNS.len())?,
+    })
+}
+
+async fn shared_among(conn: &mut Conn, groups: &[SecurityGroup]) -> Result<HashSet<SecurityGroupId>, DbError> {
+    let mut select = tables::SECURITYGROUPRBACS.select(&["object_id"]);
+    select.and_where(Expr::col("object_id").is_in(groups.iter().map(|g| g.id.to_string())));
+    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED)).and_where(Expr::col("target_project").eq("*"));
+    conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// Whole rules from the rows [`RULE_LISTING`] selected, in their order.
+pub async fn security_group_rules_from_rows(
+    conn: &mut Conn,
+    rows: Vec<Row>,
+) -> Result<Vec<SecurityGroupRule>, DbError> {
+    let mut rules = rows.iter().map(rule_from_row).collect::<Result<Vec<_>, _>>()?;
+    if rules.is_empty() {
+        return Ok(rules);
+    }
+    let groups: HashSet<String> = rules.iter().map(|rule| rule.security_group_id.to_string()).collect();
+    let mut select = tables::DEFAULT_SECURITY_GROUP.select(&["security_group_id"]);
+    select.and_where(Expr::col("security_group_id").is_in(groups));
+    let default: HashSet<SecurityGroupId> =
+        conn.select(&select).await?.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+    for rule in &mut rules {
+        rule.belongs_to_default_sg = default.contains(&rule.security_group_id);
+    }
+    Ok(rules)
+}
+
+fn rule_from_row(row: &Row) -> Result<SecurityGroupRule, DbError> {
+    let project_id: String = row.get::<Option<String>>(1)?.unwrap_or_default();
+    let remote_ip_prefix: Option<String> = row.get(8)?;
+    Ok(SecurityGroupRule {
+        id: row.get(0)?,
+        tenant_id: project_id.clone(),
+        project_id,
+        security_group_id: row.get(2)?,
+        direction: row.get::<Option<String>>(3)?.unwrap_or_default(),
+        ethertype: row.get::<Option<String>>(4)?.unwrap_or_default(),
+        protocol: row.get(5)?,
+        port_range_min: row.get(6)?,
+        port_range_max: row.get(7)?,
+        normalized_cidr: remote_ip_prefix.as_deref().and_then(normalized),
+        remote_ip_prefix,
+        remote_group_id: row.get(9)?,
+        remote_address_group_id: row.get(10)?,
+        belongs_to_default_sg: false,
+        standard: standard_from_row(row, RULE_COLUMNS.len())?,
+    })
+}
+
+/// The prefix with its host bits cleared.
+pub fn normalized(prefix: &str) -> Option<String> {
+    let network: ipnet::IpNet = match prefix.parse() {
+        Ok(network) => network,
+        Err(_) => prefix.parse::<std::net::IpAddr>().ok()?.into(),
+    };
+    Some(network.trunc().to_string())
+}
+
+/// Adds a group, without its rules. Its standard attributes have their row already.
+pub async fn security_group_insert(conn: &mut Conn, group: &SecurityGroup) -> Result<(), DbError> {
+    let row = vec![
+        group.id.into(),
+        (&group.name).into(),
+        (&group.project_id).into(),
+        group.stateful.into(),
+        group.standard.standard_attr_id.into(),
+    ];
+    let columns = ["id", "name", "project_id", "stateful", "standard_attr_id"];
+    conn.insert(&tables::SECURITYGROUPS, &columns, vec![row]).await
+}
+
+/// Writes what can be changed of a group.
+pub async fn security_group_update(conn: &mut Conn, group: &SecurityGroup) -> Result<(), DbError> {
+    let sql = "UPDATE securitygroups SET name = ?, stateful = ? WHERE id = ?";
+    conn.execute(sql, vec![(&group.name).into(), group.stateful.into(), group.id.into()]).await.map(|_| ())
+}
+
+/// Removes a group with its rules.
+pub async fn security_group_delete(conn: &mut Conn, group: &SecurityGroup) -> Result<(), DbError> {
+    for sql in [
+        "DELETE FROM default_security_group WHERE security_group_id = ?",
+        "DELETE FROM securitygrouprbacs WHERE object_id = ?",
+        "DELETE FROM securitygrouprules WHERE security_group_id = ?",
+        "DELETE FROM securitygroups WHERE id = ?",
+    ] {
+        conn.execute(sql, vec![group.id.into()]).await?;
+    }
+    let mut standard = vec![group.standard.standard_attr_id];
+    standard.extend(group.security_group_rules.iter().map(|rule| rule.standard.standard_attr_id));
+    standard_delete(conn, &standard).await
+}
+
+/// Whether ports, or rules of other groups, refer to the group.
+pub async fn security_group_is_used(conn: &mut Conn, group: SecurityGroupId) -> Result<bool, DbError> {
+    let ports = "SELECT port_id FROM securitygroupportbindings WHERE security_group_id = ? LIMIT 1";
+    Ok(!conn.sql(ports, vec![group.into()]).await?.is_empty())
+}
+
+/// The project's default group.
+pub async fn default_group_of(conn: &mut Conn, project_id: &str) -> Result<Option<SecurityGroupId>, DbError> {
+    let sql = "SELECT security_group_id FROM default_security_group WHERE project_id = ?";
+    conn.sql(sql, vec![project_id.into()]).await?.first().map(|row| row.get(0)).transpose()
+}
+
+/// Makes a group the project's default.
+pub async fn default_group_set(conn: &mut Conn, group: &SecurityGroup) -> Result<(), DbError> {
+    let row = vec![(&group.project_id).into(), group.id.into()];
+    conn.insert(&tables::DEFAULT_SECURITY_GROUP, &["project_id", "security_group_id"], vec![row]).await
+}
+
+/// The templates for new default groups, or for other new groups.
+pub async fn default_rules(conn: &mut Conn, default_group: bool) -> Result<Vec<DefaultRule>, DbError> {
+    let mut select = tables::SECURITYGROUPDEFAULTRULES.select(&[
+        "direction",
+        "ethertype",
+        "protocol",
+        "port_range_min",
+        "port_range_max",
+        "remote_ip_prefix",
+        "remote_group_id",
+        "remote_address_group_id",
+    ]);
+    let used = if default_group { "used_in_default_sg" } else { "used_in_non_default_sg" };
+    select.and_where(Expr::col(used).eq(true)).order_by("id", sea_query::Order::Asc);
+    let rows = conn.select(&select).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DefaultRule {
+                direction: row.get(0)?,
+                ethertype: row.get::<Option<String>>(1)?.unwrap_or_default(),
+                protocol: row.get(2)?,
+                port_range_min: row.get(3)?,
+                port_range_max: row.get(4)?,
+                remote_ip_prefix: row.get(5)?,
+                remote_group_id: row.get(6)?,
+                remote_address_group_id: row.get(7)?,
+            })
+        })
+        .collect()
+}
+
+/// Adds rules. Their standard attributes have their rows already.
+pub async fn security_group_rules_insert(conn: &mut Conn, rules: &[SecurityGroupRule]) -> Result<(), DbError> {
+    let mut columns = RULE_COLUMNS.to_vec();
+    columns.push("standard_attr_id");
+    let row = |rule: &SecurityGroupRule| {
+        vec![
+            rule.id.into(),
+            (&rule.project_id).into(),
+            rule.security_group_id.into(),
+            (&rule.direction).into(),
+            (&rule.ethertype).into(),
+            rule.protocol.clone().into(),
+            rule.port_range_min.into(),
+            rule.port_range_max.into(),
+            rule.remote_ip_prefix.clone().into(),
+            rule.remote_group_id.into(),
+            rule.remote_address_group_id.clone().into(),
+            rule.standard.standard_attr_id.into(),
+        ]
+    };
+    conn.insert(&tables::SECURITYGROUPRULES, &columns, rules.iter().map(row).collect()).await
+}
+
+/// Removes a rule.
+pub async fn security_group_rule_delete(conn: &mut Conn, rule: &SecurityGroupRule) -> Result<(), DbError> {
+    let mut delete = Query::delete();
+    delete.from_table("securitygrouprules").and_where(Expr::col("id").eq(rule.id.to_string()));
+    conn.delete(&delete).await?;
+    standard_delete(conn, &[rule.standard.standard_attr_id]).await
+}
+
+/// Whether an address group of that id exists.
+pub async fn address_group_exists(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
+    Ok(!conn.sql("SELECT id FROM address_groups WHERE id = ?", vec![id.into()]).await?.is_empty())
+}
