@@ -24,7 +24,7 @@ use checkpoint::Checkpointer;
 use file::File;
 
 /// Readers kept open for the next request; more are opened when needed and closed after.
-const IDLE_READERS: usize = 16;
+const IDLE_READERS: usize = 8;
 
 /// The connections to one file.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ use crate::DbError;
 /// Commits that wake the thread at once.
 const COMMITS: u32 = 512;
 /// Pages in the log from which it must be started anew: 64 MiB.
-const LONG_LOG: i64 = 16_384;
+const LONG_LOG: i64 = 32_768;
 /// Idle time after which a short log is folded too.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -87,11 +87,12 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
 }
 
-/// Empties the log while no writer of this process can add to it. Readers or other processes in the way: next time.
+/// Starts the log anew while no writer of this process can add to it; the file keeps its blocks, which spares the next
+/// writers their allocation. Readers or other processes in the way: next time.
 fn restart(connection: &Connection, writer: &Writer) {
     let Some(writer) = writer.upgrade() else { return };
     let _turn = writer.blocking_lock();
-    if let Err(error) = checkpoint(connection, "TRUNCATE") {
-        tracing::debug!(%error, "the write-ahead log could not be emptied yet");
+    if let Err(error) = checkpoint(connection, "RESTART") {
+        tracing::debug!(%error, "the write-ahead log could not be started anew yet");
     }
 }
