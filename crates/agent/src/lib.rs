@@ -1,6 +1,17 @@
-//! The agents: linuxbridge and dhcp, each read, plan, apply
+//! The agents. Each reads what is, plans the difference to what is wanted, and applies it (see the `reconcile` crate).
+//!
+//! All have the same files: `config` (what the operator sets), `desired` (what the server says, turned into wanted
+//! objects without touching anything), a driver for each kind of object, and `agent` (the loop). What they share stands
+//! here.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod dhcp;
+pub mod linuxbridge;
 pub mod report;
+
+/// An error and all its causes, in one line, for a log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

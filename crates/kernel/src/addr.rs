@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{
-        AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
-    },
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
 };
+
+pub use netlink_packet_route::address::{AddressFlags, AddressProtocol, AddressScope};
 
 use crate::{Netlink, Result};
 

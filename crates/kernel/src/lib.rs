@@ -36,5 +36,6 @@ pub use host::{Host, Kernel};
 pub use link::{Bridge, Kind, Link, LinkChange, NewKind, NewLink, Vxlan};
 pub use monitor::{Event, Events};
 pub use netlink::Netlink;
+pub use nix::errno::Errno;
 pub use netns::{Namespace, System};
 pub use route::Route;

@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    },
 };
 
 use crate::{Netlink, Result, addr::family};
@@ -138,9 +140,12 @@ impl Route {
     /// The message without what the kernel tells but does not take.
     fn request(&self) -> RouteMessage {
         let mut message = self.0.clone();
+        // The kernel tells what is left of a route's life in ticks and takes it in seconds.
+        let left = self.find(|a| if let RouteAttribute::CacheInfo(cache) = a { Some(cache.expires) } else { None });
         message.attributes.retain(|a| !matches!(a, RouteAttribute::CacheInfo(_) | RouteAttribute::Expires(_)));
-        let told = netlink_packet_route::route::RouteFlags::Onlink;
-        message.header.flags &= told;
+        let expires = left.filter(|ticks| *ticks > 0).map(|ticks| RouteAttribute::Expires(ticks / TICKS_PER_SECOND));
+        message.attributes.extend(expires);
+        message.header.flags &= RouteFlags::Onlink;
         message
     }
 
@@ -186,6 +191,8 @@ impl Netlink {
 
 /// The table where the kernel notes the machine's own addresses.
 const TABLE_LOCAL: u8 = 255;
+/// The kernel's clock as user space sees it, the same on all architectures that matter here.
+const TICKS_PER_SECOND: u32 = 100;
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {

@@ -1,0 +1,389 @@
+//! The loop: what comes in, and what is done about it.
+//!
+//! ```text
+//!   kernel events ─┐                          ┌─▶ reconciler pass (kernel)
+//!   notifications ─┤   ┌─────────────────┐    │
+//!   server answers ┼──▶│ State (state.rs)│────┼─▶ ask for details     ─┐ on tasks of their own: the loop
+//!   heartbeat news ─┤   └─────────────────┘    └─▶ tell of up and down ─┘ never waits for the server
+//!   clock ─────────┘
+//! ```
+//!
+//! Everything that came in while a pass or a question was under way is taken together, so that a hundred taps that
+//! appear at once cost a handful of questions.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use kernel::{Event, Events, Kernel, Kind, Link, LinkChange};
+use oslo::{
+    context::Context,
+    messaging::{Bus, CallError, Listener},
+};
+use reconcile::{Reconciler, Settings};
+use rpc::{
+    l2::{self, Details, Device, DeviceList},
+    l2_agent,
+    reports::AgentState,
+};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use types::{NetworkId, device};
+
+use super::{
+    Config, Error,
+    driver::Wiring,
+    notification::{Hint, hint},
+    object::{Key, Wanted},
+    state::{News, State},
+};
+use crate::report::Heartbeat;
+
+/// Time between scans of all links, should an event ever be missed.
+const RESCAN: Duration = Duration::from_secs(30);
+/// Pause after a question the server did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long an answer is waited for. The loop goes on meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many devices are asked for, or told of, in one message.
+const CHUNK: usize = 250;
+
+/// What a server's answer, on its task, brings back to the loop.
+enum Answer {
+    Details(Vec<String>, Result<Vec<Details>, CallError>),
+    Told(News, Result<DeviceList, CallError>),
+    Network(NetworkId, bool),
+}
+
+struct Agent<K: Kernel> {
+    kernel: K,
+    state: State,
+    reconciler: Reconciler<Wiring<K>>,
+    server: l2::Client,
+    id: String,
+    host: String,
+    answers: mpsc::Sender<Answer>,
+    asking: bool,
+    telling: bool,
+    told_once: bool,
+    quiet_until: Instant,
+    rescan: Instant,
+    started: bool,
+}
+
+/// Wires ports until `shutdown` is ready. Returns early only for what a person must put right.
+pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+    let kernel = config.system.root().open()?;
+    serve(kernel, config, bus, shutdown).await
+}
+
+/// [`run`] on any kernel.
+pub(super) async fn serve<K: Kernel>(
+    kernel: K,
+    config: Config,
+    bus: Bus,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    // Before the first scan, so that nothing falls between.
+    let mut events = kernel.events()?;
+    let mut notifications = bus.listen_all(&l2_agent::LINUX_BRIDGE_TOPICS, &config.host);
+    let links = kernel.links().await?;
+    check(&config, &links, &kernel).await?;
+    let mut heartbeat = Heartbeat::start(bus.clone(), report(&config), config.report_interval);
+    let (answers, mut answered) = mpsc::channel(16);
+    let mut agent = Agent {
+        id: agent_id(&config, &links),
+        host: config.host.clone(),
+        reconciler: Reconciler::new(Wiring::new(kernel.clone(), &config), Settings::default()),
+        kernel,
+        state: State::new(config),
+        server: l2::Client::new(bus).with_timeout(PATIENCE),
+        answers,
+        asking: false,
+        telling: false,
+        told_once: false,
+        quiet_until: Instant::now(),
+        rescan: Instant::now() + RESCAN,
+        started: false,
+    };
+    agent.scan(&links);
+
+    tokio::pin!(shutdown);
+    loop {
+        agent.work().await;
+        heartbeat.set("devices", agent.state.device_count());
+        if agent.started {
+            heartbeat.started();
+        }
+        let timer = agent.next_time();
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            event = events.next() => agent.take_events(event, &mut events).await,
+            hint = notification(&mut notifications) => agent.state.hint(hint),
+            Some(answer) = answered.recv() => agent.take_answer(answer),
+            status = heartbeat.news() => agent.state.server_forgot(status),
+            () = sleep_until(timer) => agent.on_time().await,
+        }
+        while let Ok(answer) = answered.try_recv() {
+            agent.take_answer(answer);
+        }
+    }
+}
+
+// ===== impl Agent =====
+
+impl<K: Kernel> Agent<K> {
+    /// All taps there are; those that were known under another index, and those that went, are news.
+    fn scan(&mut self, links: &[Link]) {
+        self.state.scan(links, Instant::now());
+        self.reconciler.hint_all();
+    }
+
+    async fn take_events(&mut self, first: Event, events: &mut Events) {
+        let mut missed = false;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            match event {
+                Event::Link(link) => self.take_link(&link),
+                Event::LinkGone(link) => {
+                    self.state.link_gone(&link);
+                    self.reconciler.hint_all();
+                }
+                Event::Address(_) | Event::AddressGone(_) if self.state.has_physical_networks() => {
+                    self.reconciler.hint_all();
+                }
+                Event::Address(_) | Event::AddressGone(_) => {}
+                Event::Missed => missed = true,
+            }
+            next = events.waiting();
+        }
+        if missed {
+            self.rescan = Instant::now();
+        }
+    }
+
+    fn take_link(&mut self, link: &Link) {
+        self.state.link(link, Instant::now());
+        for key in [Key::Tap(link.name.clone()), Key::Bridge(link.name.clone()), Key::Uplink(link.name.clone())] {
+            if self.reconciler.desired().objects().contains_key(&key) {
+                self.reconciler.hint(key);
+            }
+        }
+        if matches!(link.kind, Kind::Bridge(_)) {
+            // A bridge that lost its last foreign port may now be one to remove.
+            self.reconciler.hint_all();
+        }
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.rescan {
+            self.rescan = now + RESCAN;
+            match self.kernel.links().await {
+                Ok(links) => self.scan(&links),
+                Err(error) => tracing::error!("{}", crate::chain(&error)),
+            }
+        }
+        self.state.expire(now);
+    }
+
+    /// Brings the kernel in line with what is known, then asks and tells the server what is due.
+    async fn work(&mut self) {
+        for network in self.state.take_deleted() {
+            self.claim(network).await;
+        }
+        let wanted = self.state.wanted(Instant::now());
+        self.set_wanted(wanted);
+        self.state.take_dirty().into_iter().for_each(|key| self.reconciler.hint(key));
+        if self.state.is_complete() && !self.reconciler.desired().is_complete() {
+            self.reconciler.complete();
+        }
+        if self.reconciler.next_pass() <= Instant::now() {
+            match self.reconciler.pass().await {
+                Ok(pass) => self.state.take_pass(&pass),
+                Err(error) => {
+                    tracing::error!("cannot read the state of this host: {}", crate::chain(&error));
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        if Instant::now() >= self.quiet_until {
+            self.ask();
+            self.tell();
+        }
+        self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
+    }
+
+    /// Marks the bridge of a deleted network, should a predecessor have made it: then it is ours to remove.
+    async fn claim(&mut self, network: NetworkId) {
+        let name = device::bridge(network);
+        let unmarked = matches!(self.kernel.link(&name).await, Ok(Some(link)) if link.alias.is_none());
+        if unmarked {
+            let mark = LinkChange { alias: Some(network.to_string()), ..LinkChange::default() };
+            if let Err(error) = self.kernel.link_set(&name, &mark).await {
+                tracing::warn!("{}", crate::chain(&error));
+            }
+        }
+        self.reconciler.hint_all();
+    }
+
+    fn set_wanted(&mut self, wanted: BTreeMap<Key, Wanted>) {
+        let unset: Vec<Key> =
+            self.reconciler.desired().objects().keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
+        unset.iter().for_each(|key| self.reconciler.unset(key));
+        wanted.into_iter().for_each(|(key, wanted)| self.reconciler.set(key, wanted));
+    }
+
+    /// Asks for the details of new devices, and after networks of bridges that nobody uses. One question at a time.
+    fn ask(&mut self) {
+        if self.asking {
+            return;
+        }
+        for network in self.state.take_doubtful_networks() {
+            let (server, answers) = (self.server.clone(), self.answers.clone());
+            let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
+            tokio::spawn(async move {
+                let answer = server.get_network_details(&Context::admin(), network, id, host).await;
+                let gone =
+                    matches!(answer, Err(CallError::Remote(failure)) if failure.class.starts_with("NetworkNotFound"));
+                tracing::debug!(%network, gone, "asked after the network of an unused bridge");
+                let _ = answers.send(Answer::Network(network, gone)).await;
+            });
+        }
+        let devices = self.state.take_questions(CHUNK, Instant::now());
+        if devices.is_empty() {
+            return;
+        }
+        self.asking = true;
+        let (server, answers) = (self.server.clone(), self.answers.clone());
+        let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
+        tokio::spawn(async move {
+            let names = devices.iter().map(|name| Device::from(name.as_str())).collect();
+            let answer = server.get_devices_details_list(&Context::admin(), names, id, host).await;
+            let _ = answers.send(Answer::Details(devices, answer)).await;
+        });
+    }
+
+    /// Tells of devices that are wired, and of those that went.
+    fn tell(&mut self) {
+        if self.telling {
+            return;
+        }
+        let news = self.state.take_news(CHUNK);
+        if news.is_empty() {
+            return;
+        }
+        self.telling = true;
+        let (server, answers) = (self.server.clone(), self.answers.clone());
+        let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
+        let first = Some(!self.told_once);
+        tokio::spawn(async move {
+            let devices = |names: &[String]| Some(names.iter().map(|name| Device::from(name.as_str())).collect());
+            let (up, down) = (devices(&news.up), devices(&news.down));
+            let answer = server.update_device_list(&Context::admin(), up, down, id, host, first).await;
+            let _ = answers.send(Answer::Told(news, answer)).await;
+        });
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
+        let failed = match answer {
+            Answer::Details(asked, answer) => {
+                self.asking = false;
+                self.state.take_details(asked, answer, Instant::now())
+            }
+            Answer::Told(news, answer) => {
+                self.telling = false;
+                self.told_once |= answer.is_ok();
+                self.state.take_told(news, answer)
+            }
+            Answer::Network(network, gone) => {
+                if gone {
+                    self.state.hint(Hint::NetworkDeleted(network));
+                }
+                None
+            }
+        };
+        if let Some(error) = failed {
+            tracing::warn!("the server does not answer: {}", crate::chain(&error));
+            self.quiet_until = Instant::now() + RETRY;
+        }
+    }
+
+    fn next_time(&self) -> Instant {
+        let mut next = self.rescan.min(self.reconciler.next_pass());
+        if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
+            next = next.min(question.max(self.quiet_until));
+        }
+        if self.state.has_news() && !self.telling {
+            next = next.min(self.quiet_until);
+        }
+        self.state.next_time().map_or(next, |time| next.min(time))
+    }
+}
+
+/// The next notification that concerns wiring; what cannot be read is noted and skipped.
+async fn notification(listener: &mut Listener) -> Hint {
+    loop {
+        let Some(incoming) = listener.next().await else { return std::future::pending().await };
+        match hint(&incoming.ctx, &incoming.method, &incoming.args).await {
+            Ok(Some(hint)) => return hint,
+            Ok(None) => {}
+            Err(failure) => tracing::warn!(method = incoming.method, "ignored a notification: {failure}"),
+        }
+    }
+}
+
+/// What the operator set must fit this host.
+async fn check(config: &Config, links: &[Link], kernel: &impl Kernel) -> Result<(), Error> {
+    let file = || config.source.as_ref().map(|file| format!(" in {file}")).unwrap_or_default();
+    let exists = |name: &str, bridge: bool| {
+        links.iter().any(|link| link.name == name && (!bridge || matches!(link.kind, Kind::Bridge(_))))
+    };
+    let mappings = [
+        ("physical_interface_mappings", &config.physical_interface_mappings, false, "interface"),
+        ("bridge_mappings", &config.bridge_mappings, true, "bridge"),
+    ];
+    for (option, mappings, bridge, what) in mappings {
+        if let Some((network, name)) = mappings.iter().find(|(_, name)| !exists(name, bridge)) {
+            return Err(Error::Mapping { option, file: file(), network: network.clone(), what, name: name.clone() });
+        }
+    }
+    if let Some(overlay) = &config.vxlan {
+        let addresses = kernel.addresses().await?;
+        if !addresses.iter().any(|address| address.net.addr() == overlay.local_ip) {
+            return Err(Error::LocalIp { file: file(), address: overlay.local_ip });
+        }
+    }
+    Ok(())
+}
+
+/// The name by which upstream's agent calls itself: `lb` and a MAC of the host.
+fn agent_id(config: &Config, links: &[Link]) -> String {
+    let bridge = config.bridge_mappings.values().find_map(|name| links.iter().find(|link| link.name == *name));
+    let first = links.iter().filter(|link| link.mac.is_some_and(|mac| mac.0 != [0; 6])).min_by_key(|link| link.index);
+    let mac = bridge.or(first).and_then(|link| link.mac).map(|mac| mac.to_string()).unwrap_or_default();
+    format!("lb{}", mac.replace(':', ""))
+}
+
+fn report(config: &Config) -> AgentState {
+    let mut configurations = Map::new();
+    let mut set = |key: &str, value: Value| drop(configurations.insert(key.to_owned(), value));
+    set("extensions", json!(config.extensions));
+    set("bridge_mappings", json!(config.bridge_mappings));
+    set("interface_mappings", json!(config.physical_interface_mappings));
+    set("devices", json!(0));
+    if let Some(overlay) = &config.vxlan {
+        set("tunneling_ip", json!(overlay.local_ip));
+        set("tunnel_types", json!(["vxlan"]));
+        set("l2_population", json!(overlay.l2_population));
+    }
+    AgentState {
+        binary: "neutron-linuxbridge-agent".to_owned(),
+        host: config.host.clone(),
+        topic: "N/A".to_owned(),
+        agent_type: types::agent::kind::LINUX_BRIDGE.to_owned(),
+        configurations,
+        ..AgentState::default()
+    }
+}

@@ -1,0 +1,95 @@
+//! What the server's notifications mean to this agent: each is a hint about one port or network.
+
+use std::net::IpAddr;
+
+use oslo::{context::Context, messaging::Failure};
+use parking_lot::Mutex;
+use rpc::{
+    l2_agent::{Callee, dispatch},
+    payload::{Network, Port},
+};
+use serde_json::Value;
+use types::{NetworkId, NetworkType, PortId, SecurityGroupId};
+
+/// Something may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// A port was changed or bound anew.
+    Port(PortId),
+    /// MTU or policy of a network changed.
+    Network(NetworkId),
+    /// A network went.
+    NetworkDeleted(NetworkId),
+    /// The port's binding on that host is not the active one any more.
+    Deactivated(PortId, String),
+    /// The port's binding on that host is the active one now.
+    Activated(PortId, String),
+}
+
+/// Reads a notification; none if it does not concern wiring.
+pub(super) async fn hint(ctx: &Context, method: &str, args: &Value) -> Result<Option<Hint>, Failure> {
+    let reader = Reader::default();
+    dispatch(&reader, ctx, method, args).await?;
+    Ok(reader.0.into_inner())
+}
+
+#[derive(Default)]
+struct Reader(Mutex<Option<Hint>>);
+
+impl Reader {
+    fn is(&self, hint: Hint) -> Result<(), Failure> {
+        *self.0.lock() = Some(hint);
+        Ok(())
+    }
+}
+
+impl Callee for Reader {
+    type Error = Failure;
+
+    async fn network_delete(&self, _: &Context, network: NetworkId) -> Result<(), Failure> {
+        self.is(Hint::NetworkDeleted(network))
+    }
+
+    async fn network_update(&self, _: &Context, network: Network) -> Result<(), Failure> {
+        self.is(Hint::Network(network.id))
+    }
+
+    async fn port_update(
+        &self,
+        _: &Context,
+        port: Port,
+        _: Option<NetworkType>,
+        _: Option<u32>,
+        _: Option<String>,
+    ) -> Result<(), Failure> {
+        self.is(Hint::Port(port.id))
+    }
+
+    async fn port_delete(&self, _: &Context, port: PortId) -> Result<(), Failure> {
+        self.is(Hint::Port(port))
+    }
+
+    async fn binding_deactivate(&self, _: &Context, port: PortId, host: String, _: NetworkId) -> Result<(), Failure> {
+        self.is(Hint::Deactivated(port, host))
+    }
+
+    async fn binding_activate(&self, _: &Context, port: PortId, host: String) -> Result<(), Failure> {
+        self.is(Hint::Activated(port, host))
+    }
+
+    async fn security_groups_rule_updated(&self, _: &Context, _: Vec<SecurityGroupId>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn security_groups_member_updated(&self, _: &Context, _: Vec<SecurityGroupId>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn tunnel_update(&self, _: &Context, _: IpAddr, _: NetworkType) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn tunnel_delete(&self, _: &Context, _: IpAddr, _: NetworkType) -> Result<(), Failure> {
+        Ok(())
+    }
+}
