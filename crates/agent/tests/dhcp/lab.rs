@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::UdpSocket,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -13,6 +14,7 @@ use isospin_agent::dhcp::{self, Config};
 use kernel::{
     Bridge, LinkChange, Namespace, NewKind, NewLink, System,
     process::{Process, Signal, which},
+    sysctl,
     testing::Machine,
 };
 use oslo::messaging::Bus;
@@ -163,11 +165,19 @@ impl TestHost {
 
     pub async fn plug(&self, network: NetworkId, name: &str, port: &Port) -> Instance {
         let tap = device::tap(port.id);
-        let namespace = self.machine.plug(name, &tap).await.unwrap();
+        let namespace = self.system().namespace_create(name).unwrap();
+        // Its link-local address is of use at once; nobody here has the same.
+        sysctl::write(&namespace, "net/ipv6/conf/default/accept_dad", "0").unwrap();
+        self.machine.plug(name, &tap).await.unwrap();
         let inside = namespace.open().unwrap();
         inside.link_set("lo", &LinkChange::up()).await.unwrap();
         inside.link_set("eth0", &LinkChange::up().with_mac(port.mac_address)).await.unwrap();
         self.wire(network, &tap).await;
+        let started = Instant::now();
+        while !inside.addresses().await.unwrap().iter().any(|a| a.net.addr().is_ipv6() && !a.net.addr().is_loopback()) {
+            assert!(started.elapsed() < PATIENCE, "no link-local address");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Instance { namespace, directory: self.machine.directory().join(name) }
     }
 
@@ -227,7 +237,7 @@ impl Instance {
         let also = "also request interface-mtu, domain-name-servers, dhcp6.name-servers, dhcp6.domain-search;\n";
         fs::write(&config, format!("timeout 20;\nretry 1;\n{also}")).unwrap();
         fs::write(&leases, "").unwrap();
-        let mut words = vec!["dhclient", "-1", "-sf", &script, "-lf", &leases, "-pf", &pid, "-cf", &config];
+        let mut words = vec!["dhclient", "-v", "-1", "-sf", &script, "-lf", &leases, "-pf", &pid, "-cf", &config];
         words.extend(family.split(' '));
         words.push("eth0");
         self.run(&words).await;
@@ -236,6 +246,27 @@ impl Instance {
             process.terminate(Duration::from_secs(2)).await.unwrap();
         }
         self.lease(reason)
+    }
+
+    /// Asks a name server for the IPv4 address of a name.
+    pub async fn resolve(&self, name: &str, server: &str) -> Option<String> {
+        let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in name.trim_end_matches('.').split('.') {
+            query.push(label.len() as u8);
+            query.extend(label.bytes());
+        }
+        query.extend([0, 0, 1, 0, 1]);
+        let (namespace, server) = (self.namespace.clone(), format!("{server}:53"));
+        let ask = move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.send_to(&query, server).unwrap();
+            let mut answer = [0; 512];
+            let length = socket.recv(&mut answer).unwrap();
+            // One answer, whose last four bytes are the address.
+            (answer[7] == 1).then(|| answer[length - 4..length].iter().map(u8::to_string).collect::<Vec<_>>().join("."))
+        };
+        tokio::task::spawn_blocking(move || namespace.run(ask).unwrap()).await.unwrap()
     }
 
     /// A script that notes all variables that it is given under the reason that it is called for.
@@ -256,12 +287,13 @@ impl Instance {
     /// Runs a program inside and waits for it, without holding up the others.
     pub async fn run(&self, words: &[&str]) -> bool {
         let mut command = Command::new(which(words[0]).unwrap_or_else(|| panic!("{} is not installed", words[0])));
-        command.args(&words[1..]);
+        command.args(&words[1..]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let namespace = self.namespace.clone();
         let output = tokio::task::spawn_blocking(move || namespace.run(|| command.output()).unwrap().unwrap());
         let output = output.await.unwrap();
         if !output.status.success() {
-            eprintln!("{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            let said = [output.stdout, output.stderr].concat();
+            eprintln!("{words:?}: {}", String::from_utf8_lossy(&said));
         }
         output.status.success()
     }
