@@ -38,6 +38,7 @@ pub(super) fn run_rpc(program: &'static str, common: Common) -> Result<(), Stop>
 
 async fn serve(edge: &mut Edge) -> Result<(), Stop> {
     let mut signals = Signals::new()?;
+    let config = service::config(edge)?;
     let Some(url) = edge.config().get::<Option<String>>("database", "connection")? else {
         return Err(Stop::usage("no database: set connection in [database] of a --config-file"));
     };
@@ -47,7 +48,7 @@ async fn serve(edge: &mut Edge) -> Result<(), Stop> {
     let listener = service::listen(address).await?;
     let bus = Bus::in_process();
     tracing::warn!("agents in other processes cannot be reached: this version does not speak RabbitMQ yet");
-    let api = Api::start(listener, service::parts(edge, database, bus)?);
+    let api = Api::start(listener, service::parts(config, database, bus));
     tracing::info!("the API answers on http://{address}");
     signals.stop(edge).await;
     tracing::info!("stopping");

@@ -96,6 +96,7 @@ pub(super) fn sources(common: &Common, state_dir: Option<&Path>, bind: Option<So
 impl Standalone {
     /// Starts everything; when it returns, the API answers.
     pub(super) async fn start(edge: &Edge, api_only: bool) -> Result<Self, Stop> {
+        let config = service::config(edge)?;
         let state_dir: PathBuf = edge.config().get("DEFAULT", "state_path")?;
         let lock = lock(&state_dir)?;
         let address = service::address(edge)?;
@@ -105,7 +106,7 @@ impl Standalone {
         let database = service::connect(&configured.unwrap_or_else(|| sqlite_url(&state_dir))).await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
-        let api = Api::start(listener, service::parts(edge, database, bus)?);
+        let api = Api::start(listener, service::parts(config, database, bus));
         if !api_only {
             tracing::warn!("no agents yet");
         }

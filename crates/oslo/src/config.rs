@@ -113,6 +113,22 @@ impl Config {
         self.setting(group, name).is_some_and(|setting| setting.origin != Origin::Default)
     }
 
+    /// Where the value of an option comes from; `None` when there is no such option.
+    pub fn origin(&self, group: &str, name: &str) -> Option<&Origin> {
+        self.setting(group, name).map(|setting| &setting.origin)
+    }
+
+    /// The name of this machine towards other services: the option `host`, or the system's.
+    pub fn host(&self) -> Result<String, ConfigError> {
+        if let Some(host) = self.get::<Option<String>>("DEFAULT", "host")? {
+            return Ok(host);
+        }
+        match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+            Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+            _ => Err(self.refuse("DEFAULT", "host", "this system has no host name to use instead", &["a host name"])),
+        }
+    }
+
     /// The error for a value that its kind allows and that means nothing: it names the place, the value and what is
     /// allowed, and the allowed word that was probably meant.
     pub fn refuse(&self, group: &str, name: &str, problem: impl Into<String>, allowed: &[&str]) -> ConfigError {

@@ -1,0 +1,164 @@
+//! From the options of the configuration files to what each agent needs, typed; what means nothing is refused with the
+//! file and the line it stands on.
+
+use std::net::IpAddr;
+
+use oslo::config::{Config as Options, ConfigError, Origin};
+
+use crate::dhcp;
+use crate::linuxbridge::{self, Overlay};
+
+/// What `dhcp_driver` may be: upstream's class, which is its default.
+const DHCP_DRIVERS: [&str; 1] = ["neutron.agent.linux.dhcp.Dnsmasq"];
+/// The UDP port of VXLAN that the kernel had before the standard named one; upstream's agent leaves it so.
+const KERNEL_VXLAN_PORT: u16 = 8472;
+
+impl dhcp::Config {
+    /// Reads the options of the DHCP agent.
+    pub fn from_oslo(options: &Options) -> Result<Self, ConfigError> {
+        let driver: String = options.get("DEFAULT", "dhcp_driver")?;
+        if !DHCP_DRIVERS.contains(&driver.as_str()) {
+            return Err(options.refuse("DEFAULT", "dhcp_driver", "no such DHCP driver", &DHCP_DRIVERS));
+        }
+        let text = |name: &str| options.get::<Option<String>>("DEFAULT", name).map(Option::unwrap_or_default);
+        let state_path: String = options.get("DEFAULT", "state_path")?;
+        Ok(Self {
+            dhcp_confs: options.get("DEFAULT", "dhcp_confs")?,
+            availability_zone: options.get("agent", "availability_zone")?,
+            report_interval: options.get("agent", "report_interval")?,
+            resync_interval: options.get("DEFAULT", "resync_interval")?,
+            resync_throttle: options.get("DEFAULT", "resync_throttle")?,
+            log_agent_heartbeats: options.get("agent", "log_agent_heartbeats")?,
+            dhcp_driver: driver,
+            enable_isolated_metadata: options.get("DEFAULT", "enable_isolated_metadata")?,
+            force_metadata: options.get("DEFAULT", "force_metadata")?,
+            dhcp_lease_duration: options.get("DEFAULT", "dhcp_lease_duration")?,
+            dhcp_renewal_time: options.get("dhcp", "dhcp_renewal_time")?,
+            dhcp_rebinding_time: options.get("dhcp", "dhcp_rebinding_time")?,
+            dhcp_broadcast_reply: options.get("DEFAULT", "dhcp_broadcast_reply")?,
+            dns_domain: options.get("DEFAULT", "dns_domain")?,
+            dnsmasq_config_file: text("dnsmasq_config_file")?,
+            dnsmasq_dns_servers: options.get("DEFAULT", "dnsmasq_dns_servers")?,
+            dnsmasq_local_resolv: options.get("DEFAULT", "dnsmasq_local_resolv")?,
+            dnsmasq_lease_max: options.get("DEFAULT", "dnsmasq_lease_max")?,
+            dnsmasq_base_log_dir: options.get("DEFAULT", "dnsmasq_base_log_dir")?,
+            dnsmasq_enable_addr6_list: options.get("DEFAULT", "dnsmasq_enable_addr6_list")?,
+            dnsmasq_txt_record: text("dnsmasq_txt_record")?,
+            ..Self::new(options.host()?, state_path)
+        })
+    }
+}
+
+impl linuxbridge::Config {
+    /// Reads the options of the Linux bridge agent.
+    pub fn from_oslo(options: &Options) -> Result<Self, ConfigError> {
+        let mappings = |name: &str| options.get::<Vec<(String, String)>>("linux_bridge", name);
+        let source = match options.origin("linux_bridge", "physical_interface_mappings") {
+            Some(Origin::File(place)) => Some(place.to_string()),
+            _ => None,
+        };
+        Ok(Self {
+            physical_interface_mappings: mappings("physical_interface_mappings")?.into_iter().collect(),
+            bridge_mappings: mappings("bridge_mappings")?.into_iter().collect(),
+            vxlan: if options.get("vxlan", "enable_vxlan")? { Some(overlay(options)?) } else { None },
+            report_interval: options.get("agent", "report_interval")?,
+            extensions: options.get("agent", "extensions")?,
+            source,
+            ..Self::new(options.host()?)
+        })
+    }
+}
+
+fn overlay(options: &Options) -> Result<Overlay, ConfigError> {
+    let Some(local_ip) = options.get::<Option<IpAddr>>("vxlan", "local_ip")? else {
+        let allowed = ["an address of this host", "enable_vxlan = false"];
+        return Err(options.refuse("vxlan", "local_ip", "tunnels need an address to start from", &allowed));
+    };
+    let dscp: Option<u8> = options.get("agent", "dscp")?;
+    Ok(Overlay {
+        group: group(options)?,
+        port: options.get::<Option<u16>>("vxlan", "udp_dstport")?.unwrap_or(KERNEL_VXLAN_PORT),
+        source_ports: (options.get("vxlan", "udp_srcport_min")?, options.get("vxlan", "udp_srcport_max")?),
+        ttl: options.get::<Option<u8>>("vxlan", "ttl")?.unwrap_or(0),
+        // The DSCP is the upper six bits of the type of service.
+        tos: options.get::<Option<u8>>("vxlan", "tos")?.or(dscp.map(|dscp| dscp << 2)).unwrap_or(0),
+        l2_population: options.get("vxlan", "l2_population")?,
+        arp_responder: options.get("vxlan", "arp_responder")?,
+        ..Overlay::new(local_ip)
+    })
+}
+
+fn group(options: &Options) -> Result<Option<IpAddr>, ConfigError> {
+    let Some(text) = options.get::<Option<String>>("vxlan", "vxlan_group")? else {
+        return Ok(None);
+    };
+    match text.parse::<IpAddr>() {
+        Ok(group) if group.is_multicast() => Ok(Some(group)),
+        _ => Err(options.refuse("vxlan", "vxlan_group", "not a multicast group", &["one group such as 224.0.0.1"])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oslo::config::Sources;
+
+    use super::*;
+
+    fn load(text: &str) -> (tempfile::TempDir, Options) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.conf");
+        std::fs::write(&file, text).unwrap();
+        let options = Options::load(Sources { files: vec![file], ..Sources::default() }).unwrap();
+        (dir, options)
+    }
+
+    fn linuxbridge(text: &str) -> Result<linuxbridge::Config, String> {
+        let (dir, options) = load(text);
+        let plain = |error: ConfigError| error.to_string().replace(&format!("{}/", dir.path().display()), "");
+        linuxbridge::Config::from_oslo(&options).map_err(plain)
+    }
+
+    /// Every option that is read is in the table, with a kind that fits.
+    #[test]
+    fn without_files_the_dhcp_agent_has_upstreams_defaults() {
+        let (_dir, options) = load("[DEFAULT]\nhost = h1\n");
+        let config = dhcp::Config::from_oslo(&options).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", dhcp::Config::new("h1", "/var/lib/neutron")));
+    }
+
+    #[test]
+    fn the_seed_deployments_linux_bridge_options() {
+        let config = linuxbridge(
+            "[DEFAULT]\nhost = h1\n[linux_bridge]\nphysical_interface_mappings = public:eth0\n[vxlan]\nenable_vxlan = false\n",
+        )
+        .unwrap();
+        assert_eq!(config.host, "h1");
+        assert_eq!(config.physical_interface_mappings["public"], "eth0");
+        assert!(config.vxlan.is_none());
+        assert!(config.source.unwrap().ends_with("a.conf:4"));
+    }
+
+    #[test]
+    fn tunnels_take_their_options() {
+        let config = linuxbridge("[vxlan]\nlocal_ip = 10.0.0.1\nttl = 5\nudp_dstport = 4789\n[agent]\ndscp = 8\n");
+        let overlay = config.unwrap().vxlan.unwrap();
+        let expected = Overlay { ttl: 5, tos: 32, port: 4789, ..Overlay::new([10, 0, 0, 1].into()) };
+        assert_eq!(overlay, expected);
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        assert_eq!(
+            linuxbridge("").unwrap_err(),
+            "default: [vxlan] local_ip = : tunnels need an address to start from; allowed: an address of this host, \
+             enable_vxlan = false"
+        );
+        assert_eq!(
+            linuxbridge("[vxlan]\nlocal_ip = 10.0.0.1\nvxlan_group = 10.0.0.2\n").unwrap_err(),
+            "a.conf:3: [vxlan] vxlan_group = 10.0.0.2: not a multicast group; allowed: one group such as 224.0.0.1"
+        );
+        let (_dir, options) = load("[DEFAULT]\ndhcp_driver = neutron.agent.linux.dhcp.Dnsmask\n");
+        let text = dhcp::Config::from_oslo(&options).unwrap_err().to_string();
+        assert!(text.ends_with("did you mean `neutron.agent.linux.dhcp.Dnsmasq`?"), "{text}");
+    }
+}
