@@ -13,8 +13,8 @@ use mysql_async::{Opts, OptsBuilder, Params, PoolConstraints, PoolOpts, SslOpts,
 use crate::{DbError, Row, Settings, Value, conn::Outcome, url::Url};
 use error::translate;
 
-/// Statements kept prepared by each connection. A server allows 16,382 in all.
-const STATEMENT_CACHE: usize = 200;
+/// Statements kept prepared by all connections of a pool: a server allows 16,382 in all, and has several clients.
+const STATEMENT_CACHE: usize = 5_000;
 /// What each session is set to.
 const SETUP: &str = "SET SESSION sql_mode = 'TRADITIONAL', autocommit = 0";
 
@@ -66,7 +66,7 @@ fn options(url: &Url, size: usize) -> Opts {
         .db_name(Some(url.database.clone()))
         .socket(url.option("unix_socket"))
         .prefer_socket(Some(false))
-        .stmt_cache_size(Some(STATEMENT_CACHE))
+        .stmt_cache_size(Some((STATEMENT_CACHE / size.max(1)).clamp(16, 200)))
         .client_found_rows(true)
         .ssl_opts(ssl)
         .setup(vec![SETUP])

@@ -18,6 +18,8 @@ use tokio_postgres::types::ToSql;
 use crate::{DbError, Row, Settings, Value, conn::Outcome, url::Url};
 use error::translate;
 
+/// Statements kept prepared by each connection.
+const STATEMENT_CACHE: usize = 256;
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const WRITE: &str = "BEGIN";
 
@@ -153,6 +155,10 @@ async fn begun<T>(
 }
 
 async fn run(connection: &Object, text: &str, binds: &[Value]) -> Result<Outcome, tokio_postgres::Error> {
+    if connection.statement_cache.size() >= STATEMENT_CACHE {
+        // It has no order of age; texts of hot statements are back soon.
+        connection.statement_cache.clear();
+    }
     let statement = connection.prepare_cached(text).await?;
     let params: Vec<&(dyn ToSql + Sync)> = binds.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
     if statement.columns().is_empty() {
