@@ -11,14 +11,18 @@
 //! Everything that came in while a pass or a question was under way is taken together, so that a hundred taps that
 //! appear at once cost a handful of questions.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    time::Duration,
+};
 
 use kernel::{Event, Events, Kernel, Kind, Link, LinkChange};
 use oslo::{
     context::Context,
     messaging::{Bus, CallError, Listener},
 };
-use reconcile::{Reconciler, Settings};
+use reconcile::{Driver, Reconciler, Settings};
 use rpc::{
     l2::{self, Details, Device, DeviceList},
     l2_agent,
@@ -35,7 +39,7 @@ use super::{
     Config, Error,
     driver::Wiring,
     notification::{Hint, hint},
-    object::{Key, Wanted},
+    object::{Actual, Key, Wanted},
     state::{News, State},
 };
 use crate::report::Heartbeat;
@@ -61,6 +65,8 @@ struct Agent<K: Kernel> {
     state: State,
     reconciler: Reconciler<Wiring<K>>,
     server: l2::Client,
+    /// Names of bridges by index, to read events with.
+    bridges: HashMap<u32, String>,
     id: String,
     host: String,
     answers: mpsc::Sender<Answer>,
@@ -93,6 +99,7 @@ pub(super) async fn serve<K: Kernel>(
     let mut heartbeat = Heartbeat::start(bus.clone(), report(&config), config.report_interval);
     let (answers, mut answered) = mpsc::channel(16);
     let mut agent = Agent {
+        bridges: HashMap::new(),
         id: agent_id(&config, &links),
         host: config.host.clone(),
         reconciler: Reconciler::new(Wiring::new(kernel.clone(), &config), Settings::default()),
@@ -136,6 +143,8 @@ pub(super) async fn serve<K: Kernel>(
 impl<K: Kernel> Agent<K> {
     /// All taps there are; those that were known under another index, and those that went, are news.
     fn scan(&mut self, links: &[Link]) {
+        let bridges = links.iter().filter(|link| matches!(link.kind, Kind::Bridge(_)));
+        self.bridges = bridges.map(|link| (link.index, link.name.clone())).collect();
         self.state.scan(links, Instant::now());
         self.reconciler.hint_all();
     }
@@ -163,16 +172,22 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
+    /// Most changes of links are our own, and then nothing is left to do.
     fn take_link(&mut self, link: &Link) {
-        self.state.link(link, Instant::now());
+        if matches!(link.kind, Kind::Bridge(_)) {
+            self.bridges.insert(link.index, link.name.clone());
+        }
+        if self.state.link(link, Instant::now()) {
+            // The bridge it left may now be one to remove.
+            self.reconciler.hint_all();
+        }
+        let bridge = link.master.and_then(|index| self.bridges.get(&index).cloned());
+        let actual = Actual { link: link.clone(), bridge, addressed: false, lone: false };
         for key in [Key::Tap(link.name.clone()), Key::Bridge(link.name.clone()), Key::Uplink(link.name.clone())] {
-            if self.reconciler.desired().objects().contains_key(&key) {
+            let wanted = self.reconciler.desired().objects().get(&key);
+            if wanted.is_some_and(|wanted| !self.reconciler.driver().in_sync(wanted, &actual)) {
                 self.reconciler.hint(key);
             }
-        }
-        if matches!(link.kind, Kind::Bridge(_)) {
-            // A bridge that lost its last foreign port may now be one to remove.
-            self.reconciler.hint_all();
         }
     }
 

@@ -111,4 +111,4 @@ pub(super) fn tap(carrier: &Carrier, port: &PortDetails) -> Wanted {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

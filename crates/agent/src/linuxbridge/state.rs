@@ -130,10 +130,10 @@ impl State {
         self.unused.insert(network, Unused { keys, since: now, asked: false });
     }
 
-    /// A link is there.
-    pub(super) fn link(&mut self, link: &Link, now: Instant) {
+    /// A link is there. True if it is a tap that was in a bridge and no longer is.
+    pub(super) fn link(&mut self, link: &Link, now: Instant) -> bool {
         if !is_tap(&link.name) {
-            return;
+            return false;
         }
         self.gone.remove(&link.name);
         let tap = self.taps.entry(link.name.clone()).or_insert_with(|| fresh_tap(link, now));
@@ -143,7 +143,7 @@ impl State {
             self.dirty.insert(Key::Tap(link.name.clone()));
         }
         tap.up = link.up;
-        tap.in_a_bridge = link.master.is_some();
+        std::mem::replace(&mut tap.in_a_bridge, link.master.is_some()) && link.master.is_none()
     }
 
     /// A link went.
