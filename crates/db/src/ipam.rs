@@ -17,7 +17,7 @@ use types::{
 };
 use uuid::Uuid;
 
-use crate::{Conn, DbError, Value, schema::tables};
+use crate::{Backend, Conn, DbError, Value, schema::tables};
 
 /// What of a subnet decides whether and how it serves a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub async fn candidates(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<Ca
     for row in conn.sql(TEXT, vec![network_id.into()]).await? {
         let id = row.get(0)?;
         if found.last().is_none_or(|last| last.id != id) {
-            let auto = |mode: Option<String>| mode.and_then(|m| Ipv6Mode::parse(&m)).is_some_and(Ipv6Mode::is_auto_address);
+            let auto =
+                |mode: Option<String>| mode.and_then(|m| Ipv6Mode::parse(&m)).is_some_and(Ipv6Mode::is_auto_address);
             found.push(Candidate {
                 id,
                 cidr: row.get(1)?,
@@ -90,11 +91,7 @@ pub async fn ipam_subnet(conn: &mut Conn, subnet_id: SubnetId) -> Result<Option<
 }
 
 /// Adds a subnet with its pools.
-pub async fn ipam_subnet_insert(
-    conn: &mut Conn,
-    subnet_id: SubnetId,
-    pools: &[AllocationPool],
-) -> Result<(), DbError> {
+pub async fn ipam_subnet_insert(conn: &mut Conn, subnet_id: SubnetId, pools: &[AllocationPool]) -> Result<(), DbError> {
     let row = vec![subnet_id.into(), subnet_id.into()];
     conn.insert(&tables::IPAMSUBNETS, &["id", "neutron_subnet_id"], vec![row]).await?;
     pools_insert(conn, subnet_id, &subnet_id.to_string(), pools).await
@@ -145,12 +142,8 @@ pub async fn taken(conn: &mut Conn, ipam_subnet: &str, addresses: &[IpAddr]) -> 
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
-    let text = format!(
-        "SELECT ip_address FROM ipamallocations WHERE ip_address IN ({}) AND ipam_subnet_id = ?",
-        placeholders(addresses.len())
-    );
-    let binds = addresses.iter().map(|a| Value::from(*a)).chain([ipam_subnet.into()]).collect();
-    conn.sql(&text, binds).await?.iter().map(|row| row.get(0)).collect()
+    let text = keyed(conn, "ipamallocations", "ip_address", "ipam_subnet_id", addresses.len());
+    conn.sql(&text, key_binds(addresses, ipam_subnet)).await?.iter().map(|row| row.get(0)).collect()
 }
 
 /// Everything taken on a subnet, in no order.
@@ -171,12 +164,8 @@ pub async fn allocations_delete(conn: &mut Conn, ipam_subnet: &str, addresses: &
     if addresses.is_empty() {
         return Ok(());
     }
-    let text = format!(
-        "DELETE FROM ipamallocations WHERE ip_address IN ({}) AND ipam_subnet_id = ?",
-        placeholders(addresses.len())
-    );
-    let binds = addresses.iter().map(|a| Value::from(*a)).chain([ipam_subnet.into()]).collect();
-    conn.execute(&text, binds).await.map(|_| ())
+    let text = keyed_delete(conn, "ipamallocations", "ip_address", "ipam_subnet_id", addresses.len());
+    conn.execute(&text, key_binds(addresses, ipam_subnet)).await.map(|_| ())
 }
 
 /// Gives addresses to ports, whose rows must exist.
@@ -234,10 +223,8 @@ pub async fn macs_taken(conn: &mut Conn, network_id: NetworkId, macs: &[Mac]) ->
     if macs.is_empty() {
         return Ok(Vec::new());
     }
-    let text =
-        format!("SELECT mac_address FROM ports WHERE network_id = ? AND mac_address IN ({})", placeholders(macs.len()));
-    let binds = std::iter::once(network_id.into()).chain(macs.iter().map(Value::from)).collect();
-    conn.sql(&text, binds).await?.iter().map(|row| row.get(0)).collect()
+    let text = keyed(conn, "ports", "mac_address", "network_id", macs.len());
+    conn.sql(&text, key_binds(macs, network_id)).await?.iter().map(|row| row.get(0)).collect()
 }
 
 /// What of a port decides whether it gets an address that its host forms itself.
@@ -258,8 +245,40 @@ pub async fn parties(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<PortP
     rows.iter().map(|row| Ok(PortParty { id: row.get(0)?, mac: row.get(1)?, device_owner: row.get(2)? })).collect()
 }
 
-fn placeholders(count: usize) -> String {
-    let mut text = "?,".repeat(count);
-    text.pop();
-    text
+/// The rows of `table` that have one of `count` values in `many` and the value bound last in `one`: a lookup in the
+/// unique index on both for each.
+///
+/// PostgreSQL would rather read all rows with `one` as long as it has no statistics of a table that grows fast; a
+/// subquery it must not dissolve leaves it no choice.
+fn keyed(conn: &Conn, table: &str, many: &str, one: &str, count: usize) -> String {
+    match conn.backend() {
+        Backend::Postgres if count > 1 => looked_up(many, table, many, one, count),
+        _ => format!("SELECT {many} FROM {table} WHERE {many} IN ({}) AND {one} = ?", listed("?", count)),
+    }
+}
+
+/// The same rows, to be deleted.
+fn keyed_delete(conn: &Conn, table: &str, many: &str, one: &str, count: usize) -> String {
+    match conn.backend() {
+        Backend::Postgres if count > 1 => {
+            format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({}))", looked_up("ctid", table, many, one, count))
+        }
+        _ => format!("DELETE FROM {table} WHERE {many} IN ({}) AND {one} = ?", listed("?", count)),
+    }
+}
+
+fn looked_up(column: &str, table: &str, many: &str, one: &str, count: usize) -> String {
+    format!(
+        "SELECT found.{column} FROM (VALUES {}) AS wanted(v), \
+         LATERAL (SELECT t.{column} FROM {table} t WHERE t.{many} = wanted.v AND t.{one} = ? OFFSET 0) AS found",
+        listed("(?)", count)
+    )
+}
+
+fn key_binds<T: Copy + Into<Value>>(many: &[T], one: impl Into<Value>) -> Vec<Value> {
+    many.iter().map(|m| (*m).into()).chain([one.into()]).collect()
+}
+
+fn listed(item: &str, count: usize) -> String {
+    vec![item; count].join(",")
 }

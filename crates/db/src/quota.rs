@@ -68,8 +68,14 @@ pub async fn used_locked(conn: &mut Conn, project_id: &str, resource: &str) -> R
     let binds = || vec![project_id.into(), resource.into()];
     let (add, look) = match conn.backend() {
         Backend::Sqlite => return used(conn, project_id, resource).await,
-        Backend::Mysql => ("INSERT IGNORE INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, 1, 0, 0)", " LOCK IN SHARE MODE"),
-        Backend::Postgres => ("INSERT INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, true, 0, 0) ON CONFLICT DO NOTHING", ""),
+        Backend::Mysql => (
+            "INSERT IGNORE INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, 1, 0, 0)",
+            " LOCK IN SHARE MODE",
+        ),
+        Backend::Postgres => (
+            "INSERT INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, true, 0, 0) ON CONFLICT DO NOTHING",
+            "",
+        ),
     };
     let lock = "SELECT in_use FROM quotausages WHERE project_id = ? AND resource = ? FOR UPDATE";
     if conn.sql(lock, binds()).await?.is_empty() {

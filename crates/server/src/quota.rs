@@ -112,9 +112,8 @@ pub async fn update(ctx: &Ctx, project_id: &str, mut given: Map<String, Value>) 
     for (resource, limit) in limits {
         let used = if force || limit < 0 { 0 } else { rows::used(&mut tx, project_id, resource).await? };
         if used > limit && limit >= 0 {
-            let message = format!(
-                "Quota limit {limit} for {resource} must be greater than or equal to already used {used}"
-            );
+            let message =
+                format!("Quota limit {limit} for {resource} must be greater than or equal to already used {used}");
             return Err(Refusal::malformed(message).into());
         }
         rows::limit_set(&mut tx, project_id, resource, limit).await?;

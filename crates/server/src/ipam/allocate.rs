@@ -93,11 +93,7 @@ pub async fn allocate(
 }
 
 /// Writes which port has which address. The port rows must exist.
-pub async fn store(
-    conn: &mut Conn,
-    network_id: NetworkId,
-    given: &[(PortId, &[FixedIp])],
-) -> Result<(), IpamError> {
+pub async fn store(conn: &mut Conn, network_id: NetworkId, given: &[(PortId, &[FixedIp])]) -> Result<(), IpamError> {
     let rows: Vec<_> = given.iter().flat_map(|(port, ips)| ips.iter().map(|ip| (*port, *ip))).collect();
     match rows::fixed_ips_insert(conn, network_id, &rows).await {
         Err(e) if is_lost(&e) => Err(IpamError::contended()),
@@ -335,7 +331,8 @@ pub async fn add_auto_addresses(
 ) -> Result<Vec<PortId>, IpamError> {
     let ports = rows::parties(conn, network_id).await?;
     let auto = |port: &rows::PortParty| {
-        let serves = !owner::is_router_interface_or_snat(&port.device_owner) && plan::serves(subnet, &port.device_owner);
+        let serves =
+            !owner::is_router_interface_or_snat(&port.device_owner) && plan::serves(subnet, &port.device_owner);
         let address = plan::auto_address(subnet.cidr, port.mac).filter(|_| serves)?;
         Some((port.id, FixedIp { subnet_id: subnet.id, ip_address: address }))
     };

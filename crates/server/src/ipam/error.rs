@@ -46,15 +46,17 @@ pub enum IpamError {
     AllocationOnAutoAddressSubnet { address: IpAddr, subnet_id: SubnetId },
     #[error("No more IP addresses available on network {0}.")]
     IpAddressGenerationFailure(NetworkId),
-    #[error(
-        "No valid service subnet for the given device owner, network {network_id}, service type {device_owner}."
-    )]
+    #[error("No valid service subnet for the given device owner, network {network_id}, service type {device_owner}.")]
     IpAddressGenerationFailureNoMatchingSubnet { network_id: NetworkId, device_owner: String },
-    #[error("Host {host} is not connected to any segments on routed provider network '{network_id}'.  It should be connected to one.")]
+    #[error(
+        "Host {host} is not connected to any segments on routed provider network '{network_id}'.  It should be connected to one."
+    )]
     HostNotConnectedToAnySegment { host: String, network_id: NetworkId },
     #[error("Cannot allocate addresses from different segments.")]
     FixedIpsSubnetsNotOnSameSegment,
-    #[error("Host {host} is not connected to a segment where the existing fixed_ips on port {port_id} will function given the routed network topology.")]
+    #[error(
+        "Host {host} is not connected to a segment where the existing fixed_ips on port {port_id} will function given the routed network topology."
+    )]
     HostNotCompatibleWithFixedIps { host: String, port_id: PortId },
     #[error("Unable to complete operation for network {network_id}. The mac address {mac} is in use.")]
     MacAddressInUse { network_id: NetworkId, mac: Mac },

@@ -27,7 +27,9 @@ pub mod plan;
 pub mod pools;
 mod search;
 
-pub use allocate::{Allocation, Current, Reassigned, add_auto_addresses, allocate, forget_subnet, ipam_subnet, reassign, release, store};
+pub use allocate::{
+    Allocation, Current, Reassigned, add_auto_addresses, allocate, forget_subnet, ipam_subnet, reassign, release, store,
+};
 pub use error::IpamError;
 pub use hints::Hints;
 pub use plan::{FixedIpRequest, Party};

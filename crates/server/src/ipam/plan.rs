@@ -235,11 +235,7 @@ fn any(subnets: Vec<SubnetId>, party: &Party<'_>) -> Wanted {
 }
 
 /// What the client asked for, checked against the subnets.
-fn requested(
-    subnets: &[&Candidate],
-    party: &Party<'_>,
-    fixed: &[FixedIpRequest],
-) -> Result<Vec<Wanted>, IpamError> {
+fn requested(subnets: &[&Candidate], party: &Party<'_>, fixed: &[FixedIpRequest]) -> Result<Vec<Wanted>, IpamError> {
     let mut wanted = Vec::with_capacity(fixed.len());
     for request in fixed {
         let subnet = subnet_of(subnets, party, request)?;
@@ -358,8 +354,11 @@ pub fn with_new_mac(current: &[FixedIp], requested: Option<&[FixedIpRequest]>) -
     if current.is_empty() && requested.is_none_or(<[_]>::is_empty) {
         return requested.map(<[_]>::to_vec);
     }
-    let as_request =
-        |ip: &FixedIp| FixedIpRequest { subnet_id: Some(ip.subnet_id), ip_address: Some(ip.ip_address), delete_subnet: false };
+    let as_request = |ip: &FixedIp| FixedIpRequest {
+        subnet_id: Some(ip.subnet_id),
+        ip_address: Some(ip.ip_address),
+        delete_subnet: false,
+    };
     let mut requests = requested.map_or_else(|| current.iter().map(as_request).collect(), <[_]>::to_vec);
     for ip in current.iter().filter(|ip| is_eui64(ip.ip_address)) {
         let drop = FixedIpRequest { subnet_id: Some(ip.subnet_id), ip_address: None, delete_subnet: true };

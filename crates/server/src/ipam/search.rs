@@ -118,12 +118,7 @@ impl Search<'_> {
     }
 
     /// Without a hint: a window near the lowest free address.
-    async fn first_room(
-        &self,
-        width: usize,
-        taken: &mut impl Taken,
-        found: &mut Vec<IpAddr>,
-    ) -> Result<(), IpamError> {
+    async fn first_room(&self, width: usize, taken: &mut impl Taken, found: &mut Vec<IpAddr>) -> Result<(), IpamError> {
         let (mut full, mut distance) = (0_u128, 0_u128);
         // Windows that are full lie before `full`; the first that is not is at `distance`.
         while distance < self.pools.len() {

@@ -73,8 +73,7 @@ fn a_port_gets_one_address_of_each_version_and_every_automatic_one() {
     ];
     let got = wanted(&all, "compute:nova", None).unwrap();
     let second = "2001:db8:2::f816:3eff:fe01:203";
-    let expected =
-        [exactly(&all[3], EUI64), exactly(&all[4], second), any_of(&[&all[0], &all[1]]), any_of(&[&all[2]])];
+    let expected = [exactly(&all[3], EUI64), exactly(&all[4], second), any_of(&[&all[0], &all[1]]), any_of(&[&all[2]])];
     assert_eq!(got, expected);
     assert_eq!(wanted(&[], "", None).unwrap(), []);
 }
@@ -179,7 +178,9 @@ fn a_routed_network_waits_for_the_host() {
     let with_host = |host, segments: &[u128]| {
         let segments: Vec<_> = segments.iter().map(|s| SegmentId(Uuid::from_u128(*s))).collect();
         match eligible(&all, &party("", host), &segments, None) {
-            Ok(Eligible::Subnets(subnets)) => format!("{:?}", subnets.iter().map(|s| s.id.0.as_u128()).collect::<Vec<_>>()),
+            Ok(Eligible::Subnets(subnets)) => {
+                format!("{:?}", subnets.iter().map(|s| s.id.0.as_u128()).collect::<Vec<_>>())
+            }
             Ok(Eligible::Deferred) => "deferred".to_owned(),
             Err(e) => e.to_string(),
         }

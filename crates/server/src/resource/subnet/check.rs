@@ -91,13 +91,7 @@ pub(super) fn create(ctx: &Ctx, subnet: &Subnet) -> Result<()> {
 }
 
 /// The rules a changed subnet must obey.
-pub(super) async fn update(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    given: &Attributes,
-    before: &Subnet,
-    after: &Subnet,
-) -> Result<()> {
+pub(super) async fn update(ctx: &Ctx, tx: &mut Tx, given: &Attributes, before: &Subnet, after: &Subnet) -> Result<()> {
     if given.bool("enable_dhcp") == Some(true) && !before.enable_dhcp {
         dhcp_prefix(after.cidr)?;
     }
