@@ -183,13 +183,19 @@ fn write_head(line: &mut String, metadata: &Metadata<'_>, identity: &str) -> fmt
     write!(line, " [{identity}] ")
 }
 
-/// Picks the field `context` of a span.
+/// Picks the field `context` of a span, or makes one of a field `request_id` where that is all there is.
 struct IdentityField(Option<String>);
 
 impl Visit for IdentityField {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "context" {
-            self.0 = Some(format!("{value:?}"));
+        match field.name() {
+            "context" => self.0 = Some(format!("{value:?}")),
+            "request_id" if self.0.is_none() => self.0 = Some(format!("None {value:?} - - - - - -")),
+            _ => {}
         }
     }
 }
@@ -269,12 +275,14 @@ mod tests {
             request_span(&context).in_scope(|| {
                 tracing::info_span!("inner").in_scope(|| tracing::warn!("inside"));
             });
+            tracing::info_span!("rpc", request_id = "req-2").in_scope(|| tracing::info!("at an agent"));
             tracing::error!("outside");
         });
         assert_eq!(
             lines,
             [
                 "WARNING isospin.oslo.log.tests [None req-1 u1 p1 - - - -] inside",
+            "INFO isospin.oslo.log.tests [None req-2 - - - - - -] at an agent",
                 "ERROR isospin.oslo.log.tests [-] outside",
             ]
         );
