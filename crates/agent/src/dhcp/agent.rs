@@ -40,7 +40,7 @@ use super::{
     driver::{Driver, DriverError},
     queue::{PRIORITY_LOWEST, Update},
 };
-use crate::report::Heartbeat;
+use crate::{chain, report::Heartbeat};
 use parking_lot::Mutex;
 use ready::Ready;
 use state::State;
@@ -219,10 +219,7 @@ impl Agent {
                     self.resync.notified().await;
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        error = in_one_line(&error),
-                        "could not fetch the networks, trying again in {delay:?}"
-                    );
+                    tracing::warn!(error = chain(&error), "could not fetch the networks, trying again in {delay:?}");
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).clamp(self.config.resync_throttle, self.config.resync_interval);
                     continue;
@@ -238,7 +235,7 @@ impl Agent {
         let networks = self.client.get_active_networks_info(&Context::admin(), host, Some(false)).await?;
         tracing::info!(networks = networks.len(), "fetched the networks to serve");
         let present = self.driver.networks().unwrap_or_else(|error| {
-            tracing::warn!(error = in_one_line(&error), "cannot see which networks have files here");
+            tracing::warn!(error = chain(&error), "cannot see which networks have files here");
             Vec::new()
         });
         if self.state.lock().finish_sync(networks, present) {
@@ -276,12 +273,6 @@ impl Agent {
             _ => Map::new(),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 type Told = Result<(), Failure>;

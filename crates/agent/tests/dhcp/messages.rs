@@ -23,7 +23,7 @@ async fn the_report_is_upstreams() {
     let network = lab.server.add_network(&["host-a"], &[("10.41.0.0/24", json!({}))]);
     lab.server.tell_created(network).await;
     until("figures are told", || {
-        lab.server.inner(|inner| inner.reports.last().is_some_and(|state| state.configurations["networks"] == 1))
+        lab.server.inner(|inner| inner.reports.last().is_some_and(|state| state.configurations["ports"] == 1))
     })
     .await;
     let reports = lab.server.inner(|inner| inner.reports.clone());

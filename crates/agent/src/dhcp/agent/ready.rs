@@ -8,7 +8,8 @@ use rpc::dhcp::READY_PORTS_CHUNK;
 use tokio::sync::Notify;
 use types::PortId;
 
-use super::{Agent, in_one_line};
+use super::Agent;
+use crate::chain;
 
 /// Delay before a failed call is tried again; doubled by each further failure.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -66,10 +67,7 @@ impl Agent {
             match self.client.dhcp_ready_on_ports(&Context::admin(), ports.clone()).await {
                 Ok(()) => delay = FIRST_RETRY,
                 Err(error) => {
-                    tracing::warn!(
-                        error = in_one_line(&error),
-                        "could not tell which ports are ready, again in {delay:?}"
-                    );
+                    tracing::warn!(error = chain(&error), "could not tell which ports are ready, again in {delay:?}");
                     self.ready.add(ports, false);
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(LAST_RETRY);

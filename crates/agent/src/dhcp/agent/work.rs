@@ -9,11 +9,14 @@ use rpc::{
 };
 use types::{NetworkId, PortId, SubnetId};
 
-use super::{Agent, in_one_line, state::Merged};
-use crate::dhcp::{
-    desired::{self, PortStep, Service},
-    driver::DriverError,
-    queue::{Update, Work},
+use super::{Agent, state::Merged};
+use crate::{
+    chain,
+    dhcp::{
+        desired::{self, PortStep, Service},
+        driver::DriverError,
+        queue::{Update, Work},
+    },
 };
 
 /// Why a network could not be set up or taken away.
@@ -177,7 +180,7 @@ impl Agent {
     fn failed(&self, network: NetworkId, disable: bool, error: &WorkError) {
         let mut state = self.state.lock();
         let failures = state.failed(network);
-        let text = in_one_line(error);
+        let text = chain(error);
         if failures == 1 {
             tracing::warn!(%network, error = text, "could not set up or take away DHCP; trying again");
         } else {
