@@ -98,13 +98,22 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// Answers on a listener from now on.
-    pub(super) fn start(listener: TcpListener, parts: Arc<Parts>) -> Self {
+    /// Answers on a listener from now on; agents know the server as `host`.
+    pub(super) fn start(listener: TcpListener, parts: Arc<Parts>, host: String) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let shutdown = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        Self { stop, task: tokio::spawn(server::http::serve(listener, parts, shutdown)) }
+        let task = tokio::spawn(async move {
+            let background = tokio::spawn({
+                let parts = Arc::clone(&parts);
+                async move { server::background(parts, &host).await }
+            });
+            let ended = server::http::serve(listener, parts, shutdown).await;
+            background.abort();
+            ended
+        });
+        Self { stop, task }
     }
 
     /// Accepts no more requests and waits for those in progress.
@@ -134,5 +143,5 @@ pub(super) fn config(edge: &Edge) -> Result<Config, Stop> {
 
 /// The parts of a server.
 pub(super) fn parts(config: Config, db: Database, bus: Bus) -> Arc<Parts> {
-    Arc::new(Parts { db, bus, config, ipam: server::ipam::Hints::default() })
+    Arc::new(Parts::new(db, bus, config))
 }

@@ -106,7 +106,7 @@ impl Standalone {
         let database = service::connect(&configured.unwrap_or_else(|| sqlite_url(&state_dir))).await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
-        let api = Api::start(listener, service::parts(config, database, bus));
+        let api = Api::start(listener, service::parts(config, database, bus), edge.config().host()?);
         if !api_only {
             tracing::warn!("no agents yet");
         }

@@ -1,0 +1,41 @@
+# Two commands are enough: `make run` shows Isospin working, `make test` shows that it works.
+# Both install what they need and can be run again.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# With a person at the terminal the demo stays up until Ctrl-C.
+KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
+
+.PHONY: help run test lint fmt bench bench-upstream
+
+help:
+	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
+	@echo 'make test   build and pass every test'
+	@echo 'make lint   formatting, clippy, licences and advisories'
+	@echo 'make fmt    format the sources'
+	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
+
+run:
+	@scripts/set-up run
+	$(CARGO) build --release --locked --bin isospin
+	$(TARGET)/release/isospin demo $(KEEP)
+
+test:
+	@scripts/set-up test
+	$(CARGO) build --locked --bin isospin
+	$(CARGO) test --locked --workspace
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences not checked'; fi
+
+fmt:
+	$(CARGO) fmt --all
+
+bench:
+	$(CARGO) build --release --locked --bin isospin --bin isospin-bench
+	$(TARGET)/release/isospin-bench --start $(TARGET)/release/isospin $(if $(UPSTREAM),--upstream $(UPSTREAM)) $(BENCH_ARGS)
+
+bench-upstream:
+	bench/upstream.sh
