@@ -1,6 +1,7 @@
 //! Real parts for tests: servers, databases and namespaces that are started, used and removed.
 //!
 //! Modules that need our own crates belong behind the feature `programs`, which is on unless left out.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod instance;
 pub mod mariadb;

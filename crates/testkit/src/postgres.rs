@@ -74,3 +74,23 @@ fn directories() -> Vec<PathBuf> {
     paths.push("/usr/bin".into());
     paths
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_leaves_nothing() {
+        let seen = std::sync::Mutex::new(None);
+        let result = std::panic::catch_unwind(|| {
+            let server = Postgres::start().unwrap();
+            *seen.lock().unwrap() = Some((server.instance.directory().to_path_buf(), server.instance.port));
+            let _other = server;
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(result.is_err());
+        let (directory, port) = seen.into_inner().unwrap().unwrap();
+        assert!(!directory.exists());
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
+}
