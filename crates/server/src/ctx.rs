@@ -20,12 +20,15 @@ pub struct Parts {
     pub ipam: crate::ipam::Hints,
     /// Committed changes that agents are still to hear of.
     pub events: crate::event::Queue,
+    /// When this server started; reports that agents sent before tell nothing of now.
+    pub started: chrono::NaiveDateTime,
 }
 
 impl Parts {
     /// The parts of a server that has just started.
     pub fn new(db: Database, bus: Bus, config: Config) -> Self {
-        Self { db, bus, config, ipam: crate::ipam::Hints::default(), events: crate::event::Queue::default() }
+        let (ipam, events) = (crate::ipam::Hints::default(), crate::event::Queue::default());
+        Self { db, bus, config, ipam, events, started: db::standard::now() }
     }
 }
 

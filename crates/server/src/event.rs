@@ -50,6 +50,13 @@ pub enum Event {
         /// As it is now.
         after: Arc<Port>,
     },
+    /// Another of a port's bindings became the active one.
+    PortBindingActivated {
+        /// On its old host.
+        before: Arc<Port>,
+        /// On its new host.
+        after: Arc<Port>,
+    },
     /// A port is gone.
     PortDeleted(Arc<Port>),
     /// A rule was added to a group.
@@ -91,6 +98,15 @@ pub async fn follow(queue: &Queue) {
     }
 }
 
+/// Follows up the events emitted so far.
+#[cfg(test)]
+pub(crate) async fn settle(ctx: &Ctx) {
+    let mut receiver = ctx.parts.events.receiver.lock().await;
+    while let Ok((ctx, event)) = receiver.try_recv() {
+        react(&ctx, event).await;
+    }
+}
+
 /// Everything that a change sets off.
 async fn react(ctx: &Ctx, event: Event) {
     match event {
@@ -116,6 +132,9 @@ async fn react(ctx: &Ctx, event: Event) {
         Event::PortUpdated { before, after } => {
             dhcp_agent::port_updated(ctx, &before, &after).await;
             l2_agent::port_updated(ctx, &before, &after).await;
+        }
+        Event::PortBindingActivated { before, after } => {
+            l2_agent::binding_activated(ctx, &before, &after).await;
         }
         Event::PortDeleted(port) => {
             dhcp_agent::port_deleted(ctx, &port).await;

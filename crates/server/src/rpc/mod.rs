@@ -1,6 +1,6 @@
 //! The server's side of the interfaces with the agents.
 //!
-//! [`serve`] takes requests from the bus and hands each to its endpoint: [`reports`], [`l2`],
+//! [`serve`] takes requests from the bus and hands each to its endpoint: [`reports`], [`l2`], [`security_group`],
 //! [`dhcp`], [`metadata`]. What agents are told is in [`dhcp_agent`] and [`l2_agent`], whose functions are called from
 //! the one `match` of [`crate::event`].
 
@@ -11,6 +11,7 @@ pub mod l2;
 pub mod l2_agent;
 pub mod metadata;
 pub mod reports;
+pub mod security_group;
 pub mod serve;
 mod tunnel;
 
@@ -24,8 +25,6 @@ use crate::Ctx;
 pub struct Endpoint<'a> {
     /// Who asks, and the parts of the server.
     pub ctx: &'a Ctx,
-    /// When this server started; older reports are stale.
-    pub started: chrono::NaiveDateTime,
 }
 
 #[cfg(test)]

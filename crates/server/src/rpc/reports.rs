@@ -13,7 +13,7 @@ impl Callee for Endpoint<'_> {
     type Error = RpcError;
 
     async fn report_state(&self, _: &Context, agent_state: Report, time: String) -> Result<Option<Status>, RpcError> {
-        if is_stale(&time, self.started) {
+        if is_stale(&time, self.ctx.parts.started) {
             tracing::debug!(time, "report of an agent ignored: it is older than this server");
             return Ok(None);
         }

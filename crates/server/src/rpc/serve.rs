@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use db::standard::now;
 use oslo::{
     context::Context,
     messaging::{Failure, Incoming, Listener},
@@ -24,8 +23,13 @@ use crate::{Ctx, Parts, retry::retrying_if};
 pub const CONCURRENCY: usize = 64;
 
 /// What is served on `q-plugin`, in the order in which the endpoints are asked.
-static PLUGIN: &[&Interface] =
-    &[&rpc::l2::INTERFACE, &rpc::dhcp::INTERFACE, &rpc::reports::INTERFACE, &rpc::metadata::INTERFACE];
+static PLUGIN: &[&Interface] = &[
+    &rpc::l2::INTERFACE,
+    &rpc::security_group::INTERFACE,
+    &rpc::dhcp::INTERFACE,
+    &rpc::reports::INTERFACE,
+    &rpc::metadata::INTERFACE,
+];
 /// What is served on `q-reports-plugin`.
 static REPORTS: &[&Interface] = &[&rpc::reports::INTERFACE];
 
@@ -33,19 +37,10 @@ static REPORTS: &[&Interface] = &[&rpc::reports::INTERFACE];
 pub async fn serve(parts: Arc<Parts>, host: &str) {
     let plugin = parts.bus.listen(rpc::l2::TOPIC, host);
     let reports = parts.bus.listen(rpc::reports::TOPIC, host);
-    let started = now();
-    tokio::join!(
-        listen(Arc::clone(&parts), plugin, PLUGIN, started),
-        listen(Arc::clone(&parts), reports, REPORTS, started)
-    );
+    tokio::join!(listen(Arc::clone(&parts), plugin, PLUGIN), listen(Arc::clone(&parts), reports, REPORTS));
 }
 
-async fn listen(
-    parts: Arc<Parts>,
-    mut listener: Listener,
-    served: &'static [&'static Interface],
-    started: chrono::NaiveDateTime,
-) {
+async fn listen(parts: Arc<Parts>, mut listener: Listener, served: &'static [&'static Interface]) {
     let room = Arc::new(Semaphore::new(CONCURRENCY));
     let mut running = JoinSet::new();
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
@@ -53,7 +48,7 @@ async fn listen(
         while running.try_join_next().is_some() {}
         let parts = Arc::clone(&parts);
         running.spawn(async move {
-            answer(parts, incoming, served, started).await;
+            answer(parts, incoming, served).await;
             drop(place);
         });
     }
@@ -61,12 +56,12 @@ async fn listen(
 }
 
 /// Runs one request and sends its answer.
-async fn answer(parts: Arc<Parts>, incoming: Incoming, served: &[&'static Interface], started: chrono::NaiveDateTime) {
+async fn answer(parts: Arc<Parts>, incoming: Incoming, served: &[&'static Interface]) {
     let Incoming { ctx: caller, version, namespace, method, args, reply, .. } = incoming;
     let span = tracing::info_span!("rpc", request_id = %caller.request_id, method);
     let answer = async {
         let interface = rpc::select(served, namespace.as_deref(), &version, &method)?;
-        run(parts, caller, started, interface, &method, &args).await.map_err(RpcError::into_failure)
+        run(parts, caller, interface, &method, &args).await.map_err(RpcError::into_failure)
     }
     .instrument(span)
     .await;
@@ -80,13 +75,12 @@ async fn answer(parts: Arc<Parts>, incoming: Incoming, served: &[&'static Interf
 async fn run(
     parts: Arc<Parts>,
     caller: Context,
-    started: chrono::NaiveDateTime,
     interface: &Interface,
     method: &str,
     args: &Value,
 ) -> Result<Value, RpcError> {
     let ctx = Ctx { parts, caller };
-    let endpoint = Endpoint { ctx: &ctx, started };
+    let endpoint = Endpoint { ctx: &ctx };
     retrying_if(RpcError::is_retryable, || dispatch(&endpoint, interface, method, args)).await
 }
 
@@ -102,6 +96,23 @@ async fn dispatch(
         name if name == rpc::dhcp::INTERFACE.name => rpc::dhcp::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::reports::INTERFACE.name => rpc::reports::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::metadata::INTERFACE.name => rpc::metadata::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::security_group::INTERFACE.name => {
+            rpc::security_group::dispatch(endpoint, ctx, method, args).await
+        }
         _ => Err(Failure::no_such_method(method).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_interface_of_the_server_is_served() {
+        for interface in rpc::INTERFACES {
+            let asked_of_us =
+                interface.methods.iter().any(|m| m.topic == rpc::l2::TOPIC || m.topic == rpc::reports::TOPIC);
+            assert_eq!(PLUGIN.iter().any(|served| served.name == interface.name), asked_of_us, "{}", interface.name);
+        }
     }
 }
