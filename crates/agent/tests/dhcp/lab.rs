@@ -12,7 +12,8 @@ use std::{
 
 use isospin_agent::dhcp::{self, Config};
 use kernel::{
-    Bridge, LinkChange, Namespace, NewKind, NewLink, System,
+    Address, Bridge, LinkChange, Namespace, NewKind, NewLink, System,
+    addr::AddressFlags,
     process::{Process, Signal, which},
     sysctl,
     testing::Machine,
@@ -171,10 +172,16 @@ impl TestHost {
         self.machine.plug(name, &tap).await.unwrap();
         let inside = namespace.open().unwrap();
         inside.link_set("lo", &LinkChange::up()).await.unwrap();
-        inside.link_set("eth0", &LinkChange::up().with_mac(port.mac_address)).await.unwrap();
+        let down = LinkChange { up: Some(false), ..LinkChange::default() };
+        inside.link_set("eth0", &down.with_mac(port.mac_address)).await.unwrap();
+        inside.link_set("eth0", &LinkChange::up()).await.unwrap();
         self.wire(network, &tap).await;
         let started = Instant::now();
-        while !inside.addresses().await.unwrap().iter().any(|a| a.net.addr().is_ipv6() && !a.net.addr().is_loopback()) {
+        let is_usable = |address: &Address| {
+            let ip = address.net.addr();
+            ip.is_ipv6() && !ip.is_loopback() && !address.flags.contains(AddressFlags::Tentative)
+        };
+        while !inside.addresses().await.unwrap().iter().any(is_usable) {
             assert!(started.elapsed() < PATIENCE, "no link-local address");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
