@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Endpoint {
     /// What the report calls it.
     pub(crate) name: String,
+    /// Whether it outlives the run, with what is left in it.
+    pub(crate) lasting: bool,
     address: String,
     prefix: String,
     token: Option<String>,
@@ -53,10 +55,16 @@ impl Endpoint {
         let port = if authority.contains(':') { "" } else { ":80" };
         Ok(Self {
             name: name.to_owned(),
+            lasting: true,
             address: format!("{authority}{port}"),
             prefix: format!("{slash}{path}/v2.0/"),
             token,
         })
+    }
+
+    /// The same, known to be thrown away after the run.
+    pub(crate) fn passing(self) -> Self {
+        Self { lasting: false, ..self }
     }
 
     /// A connection for one client.

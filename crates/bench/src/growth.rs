@@ -35,17 +35,20 @@ pub(crate) async fn measure(endpoints: &[Endpoint], plan: &Plan) -> anyhow::Resu
     let mut all = Vec::new();
     for endpoint in endpoints {
         say(&format!("  {}: growing a network", endpoint.name));
+        let keep_large = endpoint.lasting;
         let arena = Arena::create(endpoint).await?;
         let points = grow(endpoint, &arena, plan, &mut lists).await?;
         for test in &mut lists {
             // An endpoint too slow to hold a thousand ports in time has no such list.
             test.samples.resize(all.len() + 1, None);
         }
-        // A network this large is not taken down port by port: the database is thrown away, or is the user's.
-        if points.last().is_some_and(|point| point.ports <= 2 * Plan::PAGE)
-            && let Err(error) = arena.remove(endpoint).await
-        {
-            say(&format!("  {}: left behind: {error:#}", endpoint.name));
+        if points.last().is_none_or(|point| point.ports <= 2 * Plan::PAGE) {
+            if let Err(error) = arena.remove(endpoint).await {
+                say(&format!("  {}: left behind: {error:#}", endpoint.name));
+            }
+        } else if keep_large {
+            // Taking a network this large down port by port may take hours.
+            say(&format!("  {}: the network {} stays, with all its ports", endpoint.name, arena.network));
         }
         all.push(points);
     }
@@ -76,7 +79,8 @@ async fn grow(endpoint: &Endpoint, arena: &Arena, plan: &Plan, lists: &mut [Test
             say(&format!("  {name}: {size} ports after {} s; not growing further", plan.grow_time.as_secs()));
             break;
         }
-        let point = measure_at(endpoint, arena, plan, size).await?;
+        let (point, grown) = measure_at(endpoint, arena, plan, size).await?;
+        size += grown;
         say(&format!("  {}: {}", endpoint.name, described(&point)));
         points.push(point);
         if goal == Plan::PAGE {
@@ -92,21 +96,23 @@ async fn grow(endpoint: &Endpoint, arena: &Arena, plan: &Plan, lists: &mut [Test
     Ok(points)
 }
 
-/// Measures at the size as it is, and restores that size.
-async fn measure_at(endpoint: &Endpoint, arena: &Arena, plan: &Plan, ports: usize) -> anyhow::Result<Point> {
+/// Measures at the size as it is; tells also by how much the network grew through it.
+async fn measure_at(endpoint: &Endpoint, arena: &Arena, plan: &Plan, ports: usize) -> anyhow::Result<(Point, usize)> {
     let load = |count, keep| Load { clients: 1, count, time: plan.time, keep };
     let call = arena.port_create();
-    let (create, mut made) = load::run(endpoint, load(plan.samples, true), move |_| call.clone()).await?;
+    let (create, made) = load::run(endpoint, load(plan.samples, true), move |_| call.clone()).await?;
     let call = arena.port_list(Plan::PAGE);
     let (list, _) = load::run(endpoint, load(plan.samples, false), move |_| call.clone()).await?;
     let call = arena.port_create_bulk(Plan::BULK);
-    let (bulk, bulks) = load::run(endpoint, load(2, true), move |_| call.clone()).await?;
-    made.extend(bulks);
+    let (bulk, _) = load::run(endpoint, load(2, false), move |_| call.clone()).await?;
     let ids: Vec<String> = made.iter().flat_map(|body| ids_of(body)).collect();
-    let everything = Load { clients: 1, count: ids.len(), time: Duration::MAX, keep: false };
-    let (delete, _) = load::run(endpoint, everything, move |index| workload::port_delete(&ids[index])).await?;
+    let (delete, _) =
+        load::run(endpoint, load(ids.len(), false), move |index| workload::port_delete(&ids[index])).await?;
+    let grown = create.count() + bulk.count() * Plan::BULK - delete.count();
     let median = |sample: &Sample| sample.median();
-    Ok(Point { ports, create: median(&create), bulk: median(&bulk), list: median(&list), delete: median(&delete) })
+    let point =
+        Point { ports, create: median(&create), bulk: median(&bulk), list: median(&list), delete: median(&delete) };
+    Ok((point, grown))
 }
 
 fn ids_of(body: &[u8]) -> Vec<String> {

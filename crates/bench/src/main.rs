@@ -37,6 +37,9 @@ struct Arguments {
     /// An endpoint that is running, as NAME=URL; may be repeated
     #[arg(long = "endpoint", value_name = "NAME=URL")]
     endpoints: Vec<String>,
+    /// An upstream Neutron that is running: the same as --endpoint upstream=URL
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
     /// The token to send to the endpoints
     #[arg(long, env = "OS_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -72,8 +75,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.endpoints.is_empty() && arguments.start.is_none() {
-        anyhow::bail!("nothing to measure: give --start PROGRAM, or --endpoint NAME=URL, or both");
+    if arguments.endpoints.is_empty() && arguments.start.is_none() && arguments.upstream.is_none() {
+        anyhow::bail!("nothing to measure: give --start PROGRAM, --endpoint NAME=URL or --upstream URL");
     }
     let mut plan = if arguments.quick { Plan::quick() } else { Plan::full() };
     plan.limit_growth(arguments.max_ports, arguments.grow_time);
@@ -104,12 +107,15 @@ async fn measure(arguments: &Arguments, plan: &Plan) -> anyhow::Result<Results> 
     if let Some(program) = &arguments.start {
         say(&format!("starting {}", program.display()));
         let started = Server::start(program).await?;
-        endpoints.push(Endpoint::new("isospin", &started.url, None)?);
+        endpoints.push(Endpoint::new("isospin", &started.url, None)?.passing());
         server = Some(started);
     }
     for text in &arguments.endpoints {
         let (name, url) = text.split_once('=').with_context(|| format!("--endpoint {text}: expected NAME=URL"))?;
         endpoints.push(Endpoint::new(name, url, arguments.token.clone())?);
+    }
+    if let Some(url) = &arguments.upstream {
+        endpoints.push(Endpoint::new("upstream", url, arguments.token.clone())?);
     }
     let mut results = Results::new(&endpoints, plan);
     results.throughput = throughput::measure(&endpoints, plan).await?;

@@ -68,7 +68,9 @@ pub(crate) fn markdown(results: &Results) -> String {
     write_growth(&mut out, results);
     write_floor(&mut out, results);
     write_start(&mut out, results);
-    write_goals(&mut out, results);
+    if results.start.is_some() {
+        write_goals(&mut out, results);
+    }
     out
 }
 
@@ -236,7 +238,8 @@ pub(crate) fn number(value: f64) -> String {
     match value {
         _ if value >= 100.0 => grouped(&format!("{value:.0}")),
         _ if value >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        _ if value >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The requests that are measured, and a network of one's own to send them to.
 
-use anyhow::Context;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::endpoint::{Call, Connection, Endpoint};
+use crate::load::{self, Load};
 use crate::plan::Plan;
 
 /// A network with room for a million ports, in a project of its own.
@@ -56,7 +59,7 @@ impl Arena {
         Call::bare(Method::GET, format!("ports?network_id={}&limit={ports}", self.network))
     }
 
-    /// Deletes all ports of the network, then the network. Failures are reported, not fatal.
+    /// Deletes all ports of the network, then the network.
     pub(crate) async fn remove(self, endpoint: &Endpoint) -> anyhow::Result<()> {
         let mut connection = endpoint.connection();
         loop {
@@ -65,8 +68,10 @@ impl Arena {
             if ids.is_empty() {
                 break;
             }
-            for id in ids {
-                connection.expect(&port_delete(&id)).await?;
+            let load = Load { clients: 4, count: ids.len(), time: Duration::MAX, keep: false };
+            let (sample, _) = load::run(endpoint, load, move |index| port_delete(&ids[index])).await?;
+            if sample.count() == 0 {
+                bail!(sample.complaint.unwrap_or_default());
             }
         }
         connection.expect(&Call::bare(Method::DELETE, format!("subnets/{}", self.subnet))).await?;
