@@ -34,7 +34,7 @@ fmt:
 	$(CARGO) fmt --all
 
 bench:
-	$(CARGO) build --release --locked --bin isospin --bin isospin-bench
+	$(CARGO) build --release --locked -p isospin -p isospin-bench
 	$(TARGET)/release/isospin-bench --start $(TARGET)/release/isospin $(if $(UPSTREAM),--upstream $(UPSTREAM)) $(BENCH_ARGS)
 
 bench-upstream:

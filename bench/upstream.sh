@@ -160,5 +160,5 @@ say "starting MariaDB, RabbitMQ and Neutron $VERSION"
 mariadb_up
 rabbitmq_up
 neutron_up
-make bench UPSTREAM="http://127.0.0.1:$API_PORT" \
+"${MAKE:-make}" bench UPSTREAM="http://127.0.0.1:$API_PORT" \
   BENCH_ARGS="--floor mysql+pymysql://neutron:neutron@127.0.0.1:$DB_PORT/floor ${BENCH_ARGS:-} $*"
