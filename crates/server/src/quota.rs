@@ -13,6 +13,21 @@ use crate::{Ctx, Error, Refusal, Result};
 
 /// As long as so many places are left, others need not be kept out while we count.
 const HEADROOM: i64 = 128;
+/// Everything that has a limit, and the limit where that is not `default_quota`. Those that are not served yet are shown
+/// and kept for the day they are.
+const LIMITED: [(&str, Option<i64>); 11] = [
+    ("network", None),
+    ("subnet", None),
+    ("subnetpool", None),
+    ("port", None),
+    ("router_route", Some(30)),
+    ("router", None),
+    ("floatingip", None),
+    ("rbac_policy", Some(10)),
+    ("security_group", None),
+    ("security_group_rule", None),
+    ("trunk", None),
+];
 /// The largest limit the column holds.
 const LARGEST: i64 = i32::MAX as i64;
 
@@ -47,17 +62,16 @@ pub async fn check_one(ctx: &Ctx, conn: &mut Conn, project_id: &str, resource: &
     Ok(())
 }
 
+/// The limit of a project that has none of its own.
 fn default_limit(ctx: &Ctx, resource: &str) -> i64 {
     let quotas = &ctx.config().quotas;
-    quotas.limits.get(resource).copied().unwrap_or(quotas.default).max(-1)
+    let built_in = LIMITED.iter().find(|(name, _)| *name == resource).and_then(|(_, limit)| *limit);
+    quotas.limits.get(resource).copied().or(built_in).unwrap_or(quotas.default).max(-1)
 }
 
 /// The limits of a project that has none of its own.
 pub fn defaults(ctx: &Ctx) -> Map<String, Value> {
-    let quotas = &ctx.config().quotas;
-    let counted = rows::COUNTED.iter().map(|(resource, _)| *resource);
-    let names = quotas.limits.keys().map(String::as_str).chain(counted);
-    names.map(|resource| (resource.to_owned(), default_limit(ctx, resource).into())).collect()
+    LIMITED.iter().map(|(resource, _)| ((*resource).to_owned(), default_limit(ctx, resource).into())).collect()
 }
 
 /// The limits that apply to a project.
@@ -100,12 +114,10 @@ pub async fn list(ctx: &Ctx) -> Result<Vec<Map<String, Value>>> {
 pub async fn update(ctx: &Ctx, project_id: &str, mut given: Map<String, Value>) -> Result<Map<String, Value>> {
     let force = given.remove("force").is_some_and(|v| v == Value::Bool(true));
     given.remove("check_limit");
-    given.remove("project_id");
-    given.remove("tenant_id");
     let known = defaults(ctx);
-    let unknown: Vec<String> = given.keys().filter(|k| !known.contains_key(*k)).map(|k| format!("'{k}'")).collect();
+    let unknown: Vec<&str> = given.keys().filter(|k| !known.contains_key(*k)).map(String::as_str).collect();
     if !unknown.is_empty() {
-        return Err(Refusal::malformed(format!("Unrecognized attribute(s) {}", unknown.join(", "))).into());
+        return Err(Refusal::malformed(format!("Unrecognized attribute(s) '{}'", unknown.join(", "))).into());
     }
     let limits = given.iter().map(|(name, value)| Ok((name, limit(name, value)?))).collect::<Result<Vec<_>>>()?;
     let mut tx = ctx.db().begin().await?;
@@ -131,7 +143,11 @@ fn limit(name: &str, value: &Value) -> Result<i64> {
         _ => None,
     };
     let Some(number) = number else {
-        let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let plain = match value {
+            Value::Null => "None".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
         return Err(Refusal::invalid_input(format!("'{plain}' is not an integer")).into());
     };
     let reason = match number {

@@ -4,18 +4,23 @@
 
 mod check;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use db::{Conn, Row, Tx, ipam as ipam_rows, list::Listing, standard, subnet as rows};
+use db::{
+    Conn, Row, Tx, ipam as ipam_rows,
+    list::{ListQuery, Listing},
+    standard, subnet as rows,
+};
 use ipnet::IpNet;
 use types::{
-    NetworkId, SegmentId, Standard, SubnetId,
+    NetworkId, PortId, SegmentId, Standard, SubnetId,
     attribute::{Attributes, ResourceTable, table::SUBNET},
     network::Network,
+    port::Port,
     subnet::{AllocationPool, HostRoute, Ipv6Mode},
 };
 
-use super::{Condition, Resource, find};
+use super::{Condition, Resource, find, find_all};
 use crate::{
     Ctx, Error, Refusal, Result,
     event::{self, Event},
@@ -80,9 +85,15 @@ impl Resource for Subnet {
         condition.check(&subnet.standard)?;
         rows::subnet_lock(&mut tx, subnet.id).await?;
         refuse_if_used(&mut tx, &subnet).await?;
+        let before = ports_with_auto_addresses(ctx, &mut tx, &subnet).await?;
         remove(ctx, &mut tx, &subnet).await?;
         touch_network(&mut tx, subnet.network_id).await?;
+        let ids = before.iter().map(|port| port.id.into()).collect();
+        let after = find_all(ctx, &mut tx, &ListQuery::default().matching_any("id", ids)).await?;
         tx.commit().await?;
+        for event in changed_ports(before, after) {
+            event::emit(ctx, event).await;
+        }
         event::emit(ctx, Event::SubnetDeleted(Arc::new(subnet))).await;
         Ok(())
     }
@@ -90,8 +101,7 @@ impl Resource for Subnet {
 
 /// Removes every subnet of a network about to be deleted; the events are to be emitted after the commit.
 pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -> Result<Vec<Event>> {
-    let query = db::list::ListQuery::default().matching("network_id", network.to_string());
-    let subnets: Vec<Subnet> = super::find_all(ctx, tx, &query).await?;
+    let subnets: Vec<Subnet> = find_all(ctx, tx, &ListQuery::default().matching("network_id", network)).await?;
     let mut events = Vec::with_capacity(subnets.len());
     for subnet in subnets {
         remove(ctx, tx, &subnet).await?;
@@ -118,6 +128,8 @@ async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Subnet> {
     let description = given.text("description").unwrap_or_default();
     subnet.standard = standard::standard_insert(tx, "subnets", description, revision).await?;
     rows::subnet_insert(tx, &subnet).await?;
+    subnet.standard.tags = given.typed("tags").unwrap_or_default();
+    standard::tags_add(tx, subnet.standard.standard_attr_id, &subnet.standard.tags).await?;
     ipam_rows::ipam_subnet_insert(tx, subnet.id, &subnet.allocation_pools).await?;
     touch_network(tx, network.id).await?;
     Ok(subnet)
@@ -260,6 +272,8 @@ async fn add_auto_addresses(ctx: &Ctx, tx: &mut Tx, subnet: &Subnet) -> Result<V
     if !is_auto(subnet) {
         return Ok(Vec::new());
     }
+    let on_network = ListQuery::default().matching("network_id", subnet.network_id);
+    let before: Vec<Port> = find_all(ctx, tx, &on_network).await?;
     let candidate = ipam_rows::Candidate {
         id: subnet.id,
         cidr: subnet.cidr,
@@ -270,7 +284,18 @@ async fn add_auto_addresses(ctx: &Ctx, tx: &mut Tx, subnet: &Subnet) -> Result<V
     };
     ipam::add_auto_addresses(&ctx.parts.ipam, tx, subnet.network_id, &candidate).await?;
     touch_ports(tx, subnet.id).await?;
-    Ok(Vec::new())
+    let after: Vec<Port> = find_all(ctx, tx, &on_network).await?;
+    Ok(changed_ports(before, after))
+}
+
+/// The ports whose addresses differ, as events to be emitted after the commit.
+fn changed_ports(before: Vec<Port>, after: Vec<Port>) -> Vec<Event> {
+    let mut after: HashMap<PortId, Port> = after.into_iter().map(|port| (port.id, port)).collect();
+    let pairs = before.into_iter().filter_map(|before| Some((after.remove(&before.id)?, before)));
+    pairs
+        .filter(|(after, before)| after.fixed_ips != before.fixed_ips)
+        .map(|(after, before)| Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) })
+        .collect()
 }
 
 /// A change of its addresses is one of the port.
@@ -278,6 +303,15 @@ async fn touch_ports(tx: &mut Tx, subnet: SubnetId) -> Result<()> {
     let ports = rows::ports_on(tx, subnet).await?;
     let keys: Vec<i64> = ports.into_iter().map(|(_, key)| key).collect();
     Ok(standard::standard_touch_ids(tx, &keys).await?)
+}
+
+/// The ports that lose an address they formed themselves with the subnet.
+async fn ports_with_auto_addresses(ctx: &Ctx, tx: &mut Tx, subnet: &Subnet) -> Result<Vec<Port>> {
+    if !is_auto(subnet) {
+        return Ok(Vec::new());
+    }
+    let ids = rows::ports_on(tx, subnet.id).await?.into_iter().map(|(id, _)| id.into()).collect();
+    find_all(ctx, tx, &ListQuery::default().matching_any("id", ids)).await
 }
 
 /// Do hosts form their own addresses on it?
@@ -314,3 +348,6 @@ async fn remove(ctx: &Ctx, tx: &mut Tx, subnet: &Subnet) -> Result<()> {
     ctx.parts.ipam.forget(subnet.id);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
