@@ -5,6 +5,7 @@
 //! error then says what to do.
 
 mod agent;
+mod agents;
 mod args;
 mod db;
 mod edge;

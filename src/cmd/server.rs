@@ -1,14 +1,16 @@
 //! `isospin server` and `neutron-server`: the API on the configured database, with no agent in the process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use oslo::config::Sources;
 use oslo::messaging::Bus;
+use server::Parts;
 
 use super::Stop;
 use super::args::Common;
 use super::edge::Edge;
-use super::service::{self, Api, Signals};
+use super::service::{self, Server, Signals};
 
 /// Run the API server.
 #[derive(Debug, clap::Args)]
@@ -52,6 +54,6 @@ async fn serve(edge: &mut Edge) -> Result<(), Stop> {
     tracing::info!("the API answers on http://{address}");
     signals.stop(edge).await;
     tracing::info!("stopping");
-    service::ending(&mut signals, api.drain()).await;
+    service::ending(&mut signals, server.drain()).await;
     Ok(())
 }

@@ -7,12 +7,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use db::{Database, Settings, migrate};
-use oslo::messaging::Bus;
 use server::Parts;
 use server::config::Config;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::Stop;
 use super::db::database_failed;
@@ -91,40 +91,40 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A server that answers, until it is told to stop.
-pub(super) struct Api {
+/// A server that works, until it is told to stop.
+pub(super) struct Server {
     stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<std::io::Result<()>>,
+    background: JoinHandle<()>,
 }
 
-impl Api {
-    /// Answers on a listener from now on; agents know the server as `host`.
+impl Server {
+    /// Answers on a listener and serves agents from now on. `host` is its name towards them.
     pub(super) fn start(listener: TcpListener, parts: Arc<Parts>, host: String) -> Self {
-        let (stop, mut stopped) = watch::channel(false);
-        let shutdown = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        let task = tokio::spawn(async move {
-            let background = tokio::spawn({
-                let parts = Arc::clone(&parts);
-                async move { server::background(parts, &host).await }
-            });
-            let ended = server::http::serve(listener, parts, shutdown).await;
-            background.abort();
-            ended
-        });
-        Self { stop, task }
+        let (stop, stopped) = watch::channel(false);
+        let background = Arc::clone(&parts);
+        Self {
+            stop,
+            background: tokio::spawn(async move { server::background(background, &host).await }),
+            http: tokio::spawn(server::http::serve(listener, parts, told(stopped))),
+        }
     }
 
     /// Accepts no more requests and waits for those in progress.
     pub(super) async fn drain(self) {
         self.stop.send_replace(true);
-        match self.task.await {
+        match self.http.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("the API ended: {error}"),
             Err(error) => tracing::error!("the API ended: {error}"),
         }
+        self.background.abort();
     }
+}
+
+/// Waits until a stop is told.
+pub(super) async fn told(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Runs an ending that a further signal may cut short.
@@ -139,9 +139,4 @@ pub(super) async fn ending(signals: &mut Signals, ending: impl Future<Output = (
 /// The options of the server. Read before anything starts, so that a mistake in them is what is told.
 pub(super) fn config(edge: &Edge) -> Result<Config, Stop> {
     Ok(Config::from_oslo(edge.config())?)
-}
-
-/// The parts of a server.
-pub(super) fn parts(config: Config, db: Database, bus: Bus) -> Arc<Parts> {
-    Arc::new(Parts::new(db, bus, config))
 }

@@ -4,15 +4,18 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use oslo::config::Sources;
 use oslo::messaging::Bus;
+use server::Parts;
 
 use super::Stop;
+use super::agents::{Agents, Configs};
 use super::args::Common;
 use super::db::sqlite_url;
 use super::edge::Edge;
-use super::service::{self, Api, Signals};
+use super::service::{self, Server, Signals};
 
 /// Where the API answers when nothing else is said.
 const BIND: &str = "127.0.0.1:9696";
@@ -35,9 +38,11 @@ pub(super) struct Args {
     common: Common,
 }
 
-/// A service that runs: for the demo, which starts one in its own process.
+/// A service that runs.
 pub(super) struct Standalone {
-    api: Api,
+    server: Server,
+    agents: Option<Agents>,
+    bus: Bus,
     /// Where it answers.
     pub(super) address: SocketAddr,
     /// Its state.
@@ -50,7 +55,7 @@ pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
     let mut edge = Edge::new("isospin", sources)?;
     service::runtime(&edge)?.block_on(async {
         let mut signals = Signals::new()?;
-        let service = Standalone::start(&edge, args.api_only).await?;
+        let mut service = Standalone::start(&edge, args.api_only).await?;
         let clouds = service.state_dir.join("clouds.yaml");
         let _ = writeln!(
             std::io::stdout(),
@@ -58,10 +63,13 @@ pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
             service.address,
             clouds.display()
         );
-        signals.stop(&mut edge).await;
+        let ended = tokio::select! {
+            () = signals.stop(&mut edge) => Ok(()),
+            stop = service.ended() => Err(stop),
+        };
         tracing::info!("stopping");
         service::ending(&mut signals, service.stop()).await;
-        Ok(())
+        ended
     })
 }
 
@@ -97,6 +105,7 @@ impl Standalone {
     /// Starts everything; when it returns, the API answers.
     pub(super) async fn start(edge: &Edge, api_only: bool) -> Result<Self, Stop> {
         let config = service::config(edge)?;
+        let agents = if api_only { None } else { Some(Configs::new(edge)?) };
         let state_dir: PathBuf = edge.config().get("DEFAULT", "state_path")?;
         let lock = lock(&state_dir)?;
         let address = service::address(edge)?;
@@ -106,17 +115,28 @@ impl Standalone {
         let database = service::connect(&configured.unwrap_or_else(|| sqlite_url(&state_dir))).await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
-        let api = Api::start(listener, service::parts(config, database, bus), edge.config().host()?);
-        if !api_only {
-            tracing::warn!("no agents yet");
-        }
+        let parts = Arc::new(Parts::new(database, bus.clone(), config));
+        let server = Server::start(listener, parts, edge.config().host()?);
+        let agents = agents.map(|configs| Agents::start(configs, &bus));
         write_clouds(&state_dir, address)?;
-        Ok(Self { api, address, state_dir, _lock: lock })
+        Ok(Self { server, agents, bus, address, state_dir, _lock: lock })
     }
 
-    /// Ends it: requests in progress first.
+    /// Waits until some part cannot go on.
+    pub(super) async fn ended(&mut self) -> Stop {
+        match &mut self.agents {
+            Some(agents) => agents.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends it: requests in progress first, then the agents. What they set up keeps working.
     pub(super) async fn stop(self) {
-        self.api.drain().await;
+        self.server.drain().await;
+        if let Some(agents) = self.agents {
+            agents.stop().await;
+        }
+        self.bus.close();
     }
 }
 
