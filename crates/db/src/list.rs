@@ -73,6 +73,10 @@ pub enum Comparison {
     Equal,
     /// Contains one of them as text.
     Contains,
+    /// Not less than all of them.
+    AtLeast,
+    /// Less than all of them.
+    Below,
 }
 
 /// An attribute must match one of the values.
@@ -330,6 +334,10 @@ fn kind(table: &'static Table, column: &str) -> Kind {
     table.column(column).map_or(Kind::Text(0), |c| c.kind)
 }
 
+fn anything() -> SimpleExpr {
+    Expr::val(1).eq(1)
+}
+
 fn nothing() -> SimpleExpr {
     Expr::val(1).eq(0)
 }
@@ -372,6 +380,10 @@ fn compare(column: SimpleExpr, kind: Kind, filter: &Filter) -> SimpleExpr {
             }
             _ => any,
         }),
+        (Comparison::AtLeast, bounds) => {
+            bounds.iter().fold(anything(), |all, v| all.and(column.clone().gte(v.clone())))
+        }
+        (Comparison::Below, bounds) => bounds.iter().fold(anything(), |all, v| all.and(column.clone().lt(v.clone()))),
         (Comparison::Equal, [one]) => column.clone().eq(one.clone()),
         (Comparison::Equal, many) => column.clone().is_in(many.iter().cloned()),
     };

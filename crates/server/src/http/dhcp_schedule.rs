@@ -63,3 +63,48 @@ async fn collection<R: Resource>(ctx: &Ctx, request: &Request, ids: Vec<db::Valu
     out.extend_from_slice(b"]}");
     Ok(Answer::bytes(StatusCode::OK, out))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use crate::{Ctx, testing};
+
+    async fn ask(ctx: &Ctx, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = axum::http::Request::builder().method(method).uri(path).body(body).unwrap();
+        let response = super::super::dispatch::answer(Arc::clone(&ctx.parts), request).await;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn an_operator_moves_a_network_by_requests() {
+        let ctx = testing::server(|_| {}).await;
+        testing::host(&ctx, "a").await;
+        let network = testing::network(&ctx).await;
+        let (_, found) = ask(&ctx, "GET", "/v2.0/agents?agent_type=DHCP%20agent&alive=True", Value::Null).await;
+        let agent = found["agents"][0]["id"].as_str().unwrap().to_owned();
+        let networks = format!("/v2.0/agents/{agent}/dhcp-networks");
+        let agents = format!("/v2.0/networks/{}/dhcp-agents", network.id);
+        assert_eq!(ask(&ctx, "GET", &networks, Value::Null).await, (200, json!({"networks": []})));
+        let given = json!({"network_id": network.id});
+        assert_eq!(ask(&ctx, "POST", &networks, given.clone()).await, (201, Value::Null));
+        let (status, refused) = ask(&ctx, "POST", &networks, given).await;
+        assert_eq!((status, &refused["NeutronError"]["type"]), (409, &json!("NetworkHostedByDHCPAgent")));
+        let (_, shown) = ask(&ctx, "GET", &networks, Value::Null).await;
+        assert_eq!(shown["networks"][0]["id"], json!(network.id));
+        let (_, shown) = ask(&ctx, "GET", &format!("{agents}?fields=host"), Value::Null).await;
+        assert_eq!(shown, json!({"agents": [{"host": "a"}]}));
+        let one = format!("{networks}/{}", network.id);
+        assert_eq!(ask(&ctx, "DELETE", &one, Value::Null).await, (204, Value::Null));
+        assert_eq!(ask(&ctx, "DELETE", &one, Value::Null).await.0, 409);
+        let nobody = format!("/v2.0/agents/{}/dhcp-networks", network.id);
+        assert_eq!(ask(&ctx, "GET", &nobody, Value::Null).await.0, 404);
+    }
+}

@@ -12,9 +12,10 @@ use crate::{
 };
 
 /// `GET /<plural>`
-pub async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
+pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let asked = query::parse(R::TABLE, request, ctx.config().pagination_max_limit)?;
     let mut query = asked.query;
+    R::refine(ctx, &mut query);
     let mut conn = ctx.db().reader().await?;
     if let Some(marker) = &asked.marker {
         let position = R::LISTING.position(&mut conn, &query, marker).await?;
@@ -45,7 +46,7 @@ pub async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
 }
 
 /// `GET /<plural>/<id>`
-pub async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
+pub(super) async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
     let fields = query::fields(&request.query);
     let mut conn = ctx.db().reader().await?;
     let found: R = resource::find(ctx, &mut conn, id).await?;
@@ -53,7 +54,7 @@ pub async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result
 }
 
 /// `POST /<plural>`, of one or of many.
-pub async fn create<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
+pub(super) async fn create<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let mut body = request.object()?;
     let (singular, plural) = (R::TABLE.singular, R::TABLE.plural);
     if let Some(many) = body.remove(plural) {
@@ -71,17 +72,20 @@ pub async fn create<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer>
 }
 
 /// `PUT /<plural>/<id>`
-pub async fn update<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
+pub(super) async fn update<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
     let mut body = request.object()?;
+    if body.contains_key(R::TABLE.plural) {
+        return Err(Refusal::malformed("Bulk operation not supported").into());
+    }
     let given = Attributes::for_update(R::TABLE, member(&mut body, R::TABLE.singular)?)?;
-    let condition = request.condition();
+    let condition = request.condition()?;
     let updated = retrying(|| R::update(ctx, id, given.clone(), condition)).await?;
     one(StatusCode::OK, &updated, &[])
 }
 
 /// `DELETE /<plural>/<id>`
-pub async fn delete<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
-    let condition = request.condition();
+pub(super) async fn delete<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
+    let condition = request.condition()?;
     retrying(|| R::delete(ctx, id, condition)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
@@ -96,26 +100,33 @@ fn one<R: Resource>(status: StatusCode, item: &R, fields: &[String]) -> Result<A
 fn member(body: &mut Map<String, Value>, name: &str) -> Result<Map<String, Value>> {
     match body.remove(name) {
         Some(Value::Object(attributes)) => Ok(attributes),
-        Some(_) => Err(Refusal::malformed("Body contains invalid data").into()),
-        None => Err(Refusal::malformed(format!("Unable to find '{name}' in request body")).into()),
+        None | Some(Value::Null) => Err(Refusal::malformed(format!("Unable to find '{name}' in request body")).into()),
+        Some(_) => Err(Refusal::malformed(format!("Object '{name}' contains invalid data")).into()),
     }
 }
 
 fn bulk(ctx: &Ctx, table: &types::attribute::ResourceTable, many: Value) -> Result<Vec<Attributes>> {
-    let Value::Array(items) = many else {
-        return Err(Refusal::malformed("Body contains invalid data").into());
-    };
-    if items.is_empty() {
-        return Err(Refusal::malformed("Resources required").into());
+    // What no client may create at all, such as agents, it may not create in bulk.
+    if !table.attributes.iter().any(|attribute| attribute.create) {
+        return Err(Refusal::malformed("Bulk operation not supported").into());
     }
+    let items = match many {
+        Value::Array(items) if !items.is_empty() => items,
+        Value::Object(members) if !members.is_empty() => vec![Value::from("")],
+        Value::String(text) if !text.is_empty() => vec![Value::from("")],
+        Value::Null | Value::Bool(false) | Value::Array(_) | Value::Object(_) | Value::String(_) => {
+            return Err(Refusal::malformed("Resources required").into());
+        }
+        Value::Bool(true) | Value::Number(_) => return Err(Refusal::malformed("Body contains invalid data").into()),
+    };
     let one = |item| match item {
-        Value::Object(mut wrapped) => {
+        Value::Object(mut wrapped) if wrapped.contains_key(table.singular) => {
             // Upstream takes both `{"name": …}` and `{"network": {"name": …}}` as items of a bulk create.
-            let inner = match wrapped.get(table.singular) {
-                Some(Value::Object(_)) => member(&mut wrapped, table.singular)?,
-                _ => wrapped,
-            };
-            checked(ctx, table, inner)
+            checked(ctx, table, member(&mut wrapped, table.singular)?)
+        }
+        Value::Object(item) => checked(ctx, table, item),
+        Value::String(_) | Value::Array(_) => {
+            Err(Refusal::malformed(format!("Object '{}' contains invalid data", table.singular)).into())
         }
         _ => Err(Refusal::malformed("Body contains invalid data").into()),
     };

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use db::{
-    Conn, DbError, Row, Tx,
+    Conn, DbError, Row, Tx, Value as DbValue,
     agent::{self as rows, Agent as AgentRow},
-    list::Listing,
+    list::{Comparison, Filter, ListQuery, Listing},
     standard::now,
 };
 use rpc::reports::{AgentState, Status};
@@ -31,6 +31,19 @@ impl Resource for Agent {
 
     fn standard(&self) -> Option<&Standard> {
         None
+    }
+
+    /// `alive` is how old the last report is.
+    fn refine(ctx: &Ctx, query: &mut ListQuery) {
+        let oldest = now() - ctx.config().agent_down_time;
+        for filter in query.filters.iter_mut().filter(|filter| filter.attribute == "alive") {
+            let alive = filter.values.iter().any(|value| match value {
+                DbValue::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "true" | "1"),
+                value => *value == DbValue::Bool(true),
+            });
+            let comparison = if alive { Comparison::AtLeast } else { Comparison::Below };
+            *filter = Filter { attribute: "heartbeat_timestamp".to_owned(), values: vec![oldest.into()], comparison };
+        }
     }
 
     async fn load(ctx: &Ctx, _: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod network;
 pub mod port;
+pub mod port_binding;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod subnet;
@@ -35,6 +36,9 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
 
     /// Description, tags, revision, timestamps; none for agents.
     fn standard(&self) -> Option<&Standard>;
+
+    /// Puts filters by attributes that no column holds in terms of those that some does.
+    fn refine(_: &Ctx, _: &mut ListQuery) {}
 
     /// Whole resources from the rows that [`Self::LISTING`] selected, in their order, with their children loaded by a
     /// number of queries that does not depend on how many rows there are.

@@ -344,3 +344,18 @@ async fn firewalls_get_rules_members_and_what_always_passes() {
     assert!(rules.iter().all(|rule| rule.remote_group_id.is_none()));
     assert!(rules.iter().any(|rule| rule.source_ip_prefix == Some(format!("{address}/32"))));
 }
+
+#[tokio::test]
+async fn agents_are_listed_by_life() {
+    let ctx = testing::server(|_| {}).await;
+    testing::report(&ctx, testing::linux_bridge("a")).await;
+    testing::report(&ctx, testing::linux_bridge("b")).await;
+    testing::silence(&ctx, "b", 100).await;
+    let mut conn = ctx.db().reader().await.unwrap();
+    for (alive, host) in [("True", "a"), ("False", "b")] {
+        let mut query = db::list::ListQuery::default().matching("alive", alive);
+        Agent::refine(&ctx, &mut query);
+        let found: Vec<Agent> = resource::find_all(&ctx, &mut conn, &query).await.unwrap();
+        assert_eq!(found.iter().map(|agent| agent.host.as_str()).collect::<Vec<_>>(), [host]);
+    }
+}
