@@ -8,13 +8,13 @@ use super::{Answer, Request};
 use crate::{Refusal, Result};
 
 /// `GET /`
-pub fn versions(request: &Request) -> Result<Answer> {
+pub(super) fn versions(request: &Request) -> Result<Answer> {
     let link = json!([{"rel": "self", "href": format!("{}/v2.0/", request.base)}]);
     Answer::json(StatusCode::OK, &json!({"versions": [{"id": "v2.0", "status": "CURRENT", "links": link}]}))
 }
 
 /// `GET /v2.0/`
-pub fn resources(request: &Request) -> Result<Answer> {
+pub(super) fn resources(request: &Request) -> Result<Answer> {
     let core = [("network", "networks"), ("subnet", "subnets"), ("port", "ports")];
     let resources: Vec<Value> = core
         .iter()
@@ -27,13 +27,13 @@ pub fn resources(request: &Request) -> Result<Answer> {
 }
 
 /// `GET /v2.0/extensions`
-pub fn extensions() -> Result<Answer> {
+pub(super) fn extensions() -> Result<Answer> {
     let extensions: Vec<Value> = ALL.iter().map(shown).collect();
     Answer::json(StatusCode::OK, &json!({ "extensions": extensions }))
 }
 
 /// `GET /v2.0/extensions/<alias>`
-pub fn extension(alias: &str) -> Result<Answer> {
+pub(super) fn extension(alias: &str) -> Result<Answer> {
     let extension = ALL.iter().find(|e| e.alias == alias).ok_or_else(|| {
         let message = format!("Extension with alias {alias} does not exist");
         Refusal::new(StatusCode::NOT_FOUND, "HTTPNotFound", message)

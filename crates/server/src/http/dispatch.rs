@@ -9,13 +9,13 @@ use axum::{
 use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, dhcp_schedule, discovery, tags, verb};
+use super::{Answer, Request, dhcp_schedule, discovery, port_bindings, quota, tags, verb};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
         Resource, agent::Agent, network::Network, port::Port, security_group::SecurityGroup,
-        security_group_rule::SecurityGroupRule,
+        security_group_rule::SecurityGroupRule, subnet::Subnet,
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
 const NOAUTH_PROJECT: &str = "fake_project_id";
 
 /// Answers one request; every failure becomes an answer here.
-pub async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
+pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
     let ctx = Ctx { parts, caller: caller(request.headers()) };
     let request_id = ctx.caller.request_id.clone();
     let span = oslo::log::request_span(&ctx.caller);
@@ -78,6 +78,8 @@ fn only(request: &Request, method: &Method, answer: impl FnOnce() -> Result<Answ
 async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
     match (collection, rest) {
         ("agents", [agent, "dhcp-networks", rest @ ..]) => dhcp_schedule::networks(ctx, request, agent, rest).await,
+        ("quotas", rest) => quota::answer(ctx, request, rest).await,
+        ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
         ("networks", [network, "dhcp-agents"]) => dhcp_schedule::agents(ctx, request, network).await,
         _ => member_or_collection(ctx, request, collection, rest).await,
     }
@@ -88,6 +90,7 @@ async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, re
         "agents" => verbs::<Agent>(ctx, request, rest).await,
         "networks" => verbs::<Network>(ctx, request, rest).await,
         "ports" => verbs::<Port>(ctx, request, rest).await,
+        "subnets" => verbs::<Subnet>(ctx, request, rest).await,
         "security-groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
         "security-group-rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
         _ => Err(Refusal::no_such_path().into()),

@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use super::{Request, request::encode};
 
 /// What a page was asked for and what came.
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     /// Items asked for at most.
-    pub limit: u64,
+    pub(super) limit: u64,
     /// Items that came.
-    pub count: u64,
+    pub(super) count: u64,
     /// Whether the page before the marker was asked for.
-    pub reverse: bool,
+    pub(super) reverse: bool,
     /// Id of the first item.
-    pub first: Option<&'a str>,
+    pub(super) first: Option<&'a str>,
     /// Id of the last item.
-    pub last: Option<&'a str>,
+    pub(super) last: Option<&'a str>,
 }
 
 /// The links to the next and the previous page, as upstream gives them: a full page has both, a short one only the
 /// link back to where the client came from.
-pub fn links(request: &Request, shown: &Shown<'_>) -> Vec<Value> {
+pub(super) fn links(request: &Request, shown: &Shown<'_>) -> Vec<Value> {
     let full = shown.count >= shown.limit;
     let mut links = Vec::with_capacity(2);
     if full || shown.reverse {

@@ -4,7 +4,7 @@ use db::{
     Value,
     list::{Comparison, Filter, ListQuery},
 };
-use types::attribute::{Attribute, Check, Convert, ResourceTable};
+use types::attribute::{Attribute, Check, ResourceTable};
 
 use super::Request;
 use crate::{Refusal, Result};
@@ -14,17 +14,17 @@ const CONTROLS: [&str; 6] = ["fields", "sort_key", "sort_dir", "limit", "marker"
 
 /// What a list request asks for.
 #[derive(Debug, Default)]
-pub struct ListRequest {
+pub(super) struct ListRequest {
     /// Which resources, in which order.
-    pub query: ListQuery,
+    pub(super) query: ListQuery,
     /// Attributes to show; empty means all.
-    pub fields: Vec<String>,
+    pub(super) fields: Vec<String>,
     /// Id of the resource the page begins after.
-    pub marker: Option<String>,
+    pub(super) marker: Option<String>,
 }
 
 /// Parses the parameters of a list of `table`. At most `max_limit` items make a page, when that is above zero.
-pub fn parse(table: &ResourceTable, request: &Request, max_limit: u64) -> Result<ListRequest> {
+pub(super) fn parse(table: &ResourceTable, request: &Request, max_limit: u64) -> Result<ListRequest> {
     let parameters = &request.query;
     let mut query = ListQuery { sort: sort(table, parameters)?, ..ListQuery::default() };
     filters(table, parameters, &mut query)?;
@@ -36,7 +36,7 @@ pub fn parse(table: &ResourceTable, request: &Request, max_limit: u64) -> Result
 }
 
 /// The `fields` parameters, which a show request takes too.
-pub fn fields(parameters: &[(String, String)]) -> Vec<String> {
+pub(super) fn fields(parameters: &[(String, String)]) -> Vec<String> {
     let mut fields: Vec<String> = all(parameters, "fields").filter(|f| !f.is_empty()).map(str::to_owned).collect();
     // Both names of the owner are shown together, as upstream fills in the one from the other.
     for (name, twin) in [("project_id", "tenant_id"), ("tenant_id", "project_id")] {
@@ -155,18 +155,12 @@ fn fixed_ips(values: &[&str], query: &mut ListQuery) -> Result<()> {
 
 /// A filter's text as the attribute's own kind of value.
 fn convert(attribute: &Attribute, text: &str) -> Result<Value> {
-    match attribute.convert {
-        Convert::Boolean => match text.to_ascii_lowercase().as_str() {
-            "true" | "1" => Ok(Value::Bool(true)),
-            "false" | "0" => Ok(Value::Bool(false)),
-            _ => Err(Refusal::invalid_input(format!("'{text}' cannot be converted to boolean")).into()),
-        },
-        Convert::Int => text
-            .trim()
-            .parse()
-            .map(Value::Int)
-            .map_err(|_| Refusal::invalid_input(format!("'{text}' is not an integer")).into()),
-        Convert::Mac => Ok(text.parse::<types::Mac>().map_or_else(|_| text.into(), Value::from)),
-        _ => Ok(text.into()),
-    }
+    use serde_json::Value as Json;
+    Ok(match attribute.convert.apply(Json::from(text))? {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(truth),
+        Json::Number(number) => number.as_i64().map_or(Value::Null, Value::Int),
+        Json::String(text) => text.into(),
+        Json::Array(_) | Json::Object(_) => text.into(),
+    })
 }

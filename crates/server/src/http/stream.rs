@@ -23,7 +23,7 @@ struct Reading {
 }
 
 /// `{"<plural>": […]}` of everything that matches, a chunk of rows at a time from one snapshot.
-pub fn all<R: Resource>(ctx: &Ctx, conn: Conn, query: ListQuery, fields: Vec<String>) -> Body {
+pub(super) fn all<R: Resource>(ctx: &Ctx, conn: Conn, query: ListQuery, fields: Vec<String>) -> Body {
     let opening = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
     let reading = Reading { ctx: ctx.clone(), conn, query, fields, pending: opening, ended: false };
     Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
@@ -55,7 +55,7 @@ impl Reading {
 }
 
 /// The items, parted by commas.
-pub fn write_items<R: Serialize>(out: &mut Vec<u8>, items: &[R], fields: &[String]) -> Result<()> {
+pub(super) fn write_items<R: Serialize>(out: &mut Vec<u8>, items: &[R], fields: &[String]) -> Result<()> {
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             out.push(b',');
@@ -66,7 +66,7 @@ pub fn write_items<R: Serialize>(out: &mut Vec<u8>, items: &[R], fields: &[Strin
 }
 
 /// One item with only the attributes in `fields`, or all of them when that is empty.
-pub fn write_item<R: Serialize>(out: &mut Vec<u8>, item: &R, fields: &[String]) -> Result<()> {
+pub(super) fn write_item<R: Serialize>(out: &mut Vec<u8>, item: &R, fields: &[String]) -> Result<()> {
     let written = if fields.is_empty() {
         serde_json::to_writer(out, item)
     } else {

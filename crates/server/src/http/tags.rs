@@ -16,7 +16,7 @@ use crate::{
 const MAX_TAG: usize = 255;
 
 /// Answers any request below `tags`.
-pub async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<Answer> {
+pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<Answer> {
     match (tag, &request.method) {
         ([], &Method::GET) => listed(&current::<R>(ctx, id).await?.tags),
         ([tag], &Method::GET) if current::<R>(ctx, id).await?.tags.iter().any(|t| t == tag) => {

@@ -39,6 +39,13 @@ pub async fn port_updated(ctx: &Ctx, before: &Port, after: &Port) {
     tell_members(ctx, groups).await;
 }
 
+/// Another binding of a port became the active one: its old host lets go of it, its new host takes it.
+pub async fn binding_activated(ctx: &Ctx, before: &Port, after: &Port) {
+    let old_host = before.binding.host.clone();
+    client(ctx).binding_deactivate(&ctx.caller, before.id, old_host, before.network_id).await;
+    client(ctx).binding_activate(&ctx.caller, after.id, after.binding.host.clone()).await;
+}
+
 /// A port is gone.
 pub async fn port_deleted(ctx: &Ctx, port: &Port) {
     client(ctx).port_delete(&ctx.caller, port.id).await;
