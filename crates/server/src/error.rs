@@ -79,6 +79,10 @@ fn log(error: &dyn std::error::Error) {
     tracing::error!("{text}");
 }
 
+/// What the API says where it has nothing better to say.
+const NOT_COMPLIED: &str =
+    "The server could not comply with the request since it is either malformed or otherwise incorrect.";
+
 impl Refusal {
     /// Any refusal.
     pub fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Self {
@@ -102,11 +106,17 @@ impl Refusal {
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "HTTPMethodNotAllowed",
-            "The server could not comply with the request since it is either malformed or otherwise incorrect.",
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "HTTPMethodNotAllowed", NOT_COMPLIED)
+    }
+
+    /// 406: the client takes no JSON.
+    pub fn not_acceptable() -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "HTTPNotAcceptable", NOT_COMPLIED)
+    }
+
+    /// 400 for what is not text where text must be.
+    pub fn not_text() -> Self {
+        Self::malformed(NOT_COMPLIED)
     }
 
     /// 400 of the HTTP layer itself.
@@ -151,6 +161,7 @@ fn spoken(noun: &str) -> String {
 
 impl From<AttributeError> for Error {
     fn from(error: AttributeError) -> Self {
-        Self::Refused(Refusal::malformed(error.to_string()))
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Self::Refused(Refusal::new(status, error.kind(), error.to_string()))
     }
 }
