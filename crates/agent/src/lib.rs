@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod config;
 pub mod dhcp;
 pub mod linuxbridge;
 pub mod report;
