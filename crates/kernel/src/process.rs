@@ -151,6 +151,19 @@ impl Process {
         Ok(process.arguments().iter().any(|argument| argument.contains(owner)).then_some(process))
     }
 
+    /// Every process with exactly this argument. Reads the command lines of the whole machine, so it is for cases where
+    /// the pid file cannot be relied on.
+    pub fn search(argument: &str) -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter_map(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            line.split(|byte| *byte == 0).any(|part| part == argument.as_bytes()).then_some(pid)
+        })
+        .filter_map(|pid| Self::of_pid(pid, argument).ok().flatten())
+        .collect()
+    }
+
     /// Its pid.
     pub fn pid(&self) -> i32 {
         self.pid

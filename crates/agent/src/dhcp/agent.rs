@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernel::{Event, Events};
 use oslo::{
     context::Context,
     messaging::{Bus, CallError, Failure, Incoming},
@@ -32,7 +33,7 @@ use tokio::{
     task::JoinSet,
     time::{interval, sleep_until},
 };
-use types::{NetworkId, agent::kind};
+use types::{NetworkId, agent::kind, device};
 
 use super::{
     Config,
@@ -86,6 +87,7 @@ struct Agent {
 pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let config = Arc::new(prepare(config).await?);
     let driver = Driver::new(Arc::clone(&config))?;
+    let events = Events::open(&config.system.root()).map_err(DriverError::from)?;
     let mut listener = bus.listen(dhcp_agent::TOPIC, &config.host);
     let agent = Arc::new(Agent {
         client: Client::new(bus.clone()),
@@ -101,6 +103,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
     helpers.spawn(Arc::clone(&agent).report(bus));
     helpers.spawn(Arc::clone(&agent).tell_ready());
     helpers.spawn(Arc::clone(&agent).check());
+    helpers.spawn(Arc::clone(&agent).mend(events));
 
     let mut workers = JoinSet::new();
     tokio::pin!(shutdown);
@@ -251,10 +254,30 @@ impl Agent {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            let networks = self.state.lock().networks();
-            for network in networks {
-                self.push(network, PRIORITY_LOWEST, Update::Check);
+            self.check_all();
+        }
+    }
+
+    /// Puts tap ends right as soon as they go.
+    async fn mend(self: Arc<Self>, mut events: Events) {
+        loop {
+            match events.next().await {
+                Event::LinkGone(link) if link.name.starts_with(device::TAP_PREFIX) => {
+                    let network = self.state.lock().network_of_tap(&link.name);
+                    if let Some(network) = network {
+                        self.push(network, PRIORITY_LOWEST, Update::Check);
+                    }
+                }
+                Event::Missed => self.check_all(),
+                _ => {}
             }
+        }
+    }
+
+    fn check_all(&self) {
+        let networks = self.state.lock().networks();
+        for network in networks {
+            self.push(network, PRIORITY_LOWEST, Update::Check);
         }
     }
 

@@ -32,7 +32,7 @@ pub fn command(network: &NetworkInfo, directory: &Path, config: &Config) -> Vec<
         "--no-hosts".to_owned(),
         // Upstream passes an empty argument rather than none.
         if resolv { String::new() } else { "--no-resolv".to_owned() },
-        format!("--pid-file={}", file("pid")),
+        pid_file_argument(directory),
         format!("--dhcp-hostsfile={}", file("host")),
         format!("--addn-hosts={}", file("addn_hosts")),
         format!("--dhcp-optsfile={}", file("opts")),
@@ -51,6 +51,11 @@ pub fn command(network: &NetworkInfo, directory: &Path, config: &Config) -> Vec<
     command.push(format!("--dhcp-lease-max={}", leases.min(config.dnsmasq_lease_max.into())));
     settings(&mut command, network.id, config);
     command
+}
+
+/// The argument that only the dnsmasq of one network has.
+pub fn pid_file_argument(directory: &Path) -> String {
+    format!("--pid-file={}", directory.join("pid").display())
 }
 
 /// What depends on nothing but the options.

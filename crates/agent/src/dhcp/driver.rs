@@ -120,9 +120,7 @@ impl Driver {
     /// Takes away all but the directory, by which a later agent would know that there is more to do.
     pub async fn tear_down(&self, network: NetworkId) -> Result<(), DriverError> {
         self.read.lock().remove(&network);
-        if let Some(process) = self.process(network)? {
-            process.terminate(TERMINATE_GRACE).await?;
-        }
+        self.end_all(network).await?;
         let name = device::dhcp_namespace(network);
         let interface = file::read(&self.config.directory(network).join("interface"))?;
         if let Some(port) = interface.as_deref().and_then(|name| name.strip_prefix(device::DHCP_INTERFACE_PREFIX)) {
@@ -257,10 +255,30 @@ impl Driver {
             file::make_directory(directory)?;
         }
         let namespace = self.namespace(service.network);
-        process::run(Some(&namespace), &service.command, START_LIMIT).await?;
+        let started = process::run(Some(&namespace), &service.command, START_LIMIT).await;
+        if let Err(ProcessError::Failed { .. }) = &started {
+            // Another may sit on its ports whose pid file was lost.
+            self.end_all(service.network).await?;
+            process::run(Some(&namespace), &service.command, START_LIMIT).await?;
+        } else {
+            started?;
+        }
         if let Some(process) = self.process(service.network)? {
             tracing::info!(network = %service.network, pid = process.pid(), "started dnsmasq");
             self.read.lock().insert(service.network, process.pid());
+        }
+        Ok(())
+    }
+
+    /// Ends the dnsmasq that the pid file names, and any other that serves from our files in our namespace. Where the
+    /// file is lost, both must be so: another agent's view of the machine may have a file of that name too.
+    async fn end_all(&self, network: NetworkId) -> Result<(), DriverError> {
+        let namespace = self.namespace(network);
+        let mut processes = Process::search(&dnsmasq::pid_file_argument(&self.config.directory(network)));
+        processes.retain(|process| process.is_in(&namespace));
+        processes.extend(self.process(network)?);
+        for process in processes {
+            process.terminate(TERMINATE_GRACE).await?;
         }
         Ok(())
     }

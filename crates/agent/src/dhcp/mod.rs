@@ -21,7 +21,7 @@
 //! | directory | it lies in `dhcp_confs` and its name is a UUID, the network's |
 //! | namespace | `qdhcp-<network>`, and we have the directory of that network |
 //! | devices | they are in such a namespace; or the tap end whose name is that of our port |
-//! | dnsmasq | the pid in our directory lives and its command line names the network |
+//! | dnsmasq | the pid in our directory lives and its command line names the network; or it runs on our directory in such a namespace |
 //! | port | its `device_id` is made of our host's name and the network |
 
 pub mod agent;

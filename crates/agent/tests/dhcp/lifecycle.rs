@@ -1,14 +1,20 @@
 //! What survives, what comes back and what goes.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use isospin_agent::dhcp::{desired::Service, driver::Driver};
 use kernel::process::Signal;
 use oslo::messaging::Bus;
+use reconcile::Desired;
 use serde_json::json;
 use types::device;
 
 use super::{
-    lab::{Lab, TestHost, until},
+    lab::{Lab, PATIENCE, TestHost, until},
     server::Server,
 };
 
@@ -122,10 +128,17 @@ async fn drift_is_put_right() {
     let instance = lab.host.plug(network, "vm", &port).await;
     assert_eq!(instance.udhcpc(&[]).await["ip"], port.fixed_ips[0].ip_address.to_string());
     // Its cable is pulled out.
-    lab.host.machine.netlink().unwrap().link_delete(&tap).await.unwrap();
+    let netlink = lab.host.machine.netlink().unwrap();
+    let before = netlink.link(&tap).await.unwrap().unwrap().index;
+    netlink.link_delete(&tap).await.unwrap();
+    let started = Instant::now();
+    while netlink.link(&tap).await.unwrap().is_none_or(|link| link.index == before) {
+        assert!(started.elapsed() < PATIENCE, "the tap does not come back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lab.host.wire(network, &tap).await;
     let port = lab.server.create_port(network, json!([])).await;
     lab.until_ready(port.id).await;
-    lab.host.wire(network, &tap).await;
     let instance = lab.host.plug(network, "vm2", &port).await;
     assert_eq!(instance.udhcpc(&[]).await["ip"], port.fixed_ips[0].ip_address.to_string());
 }
@@ -165,4 +178,75 @@ async fn two_agents_serve_one_network() {
     for host in &hosts {
         until("the directory is gone", || !host.directory(network).exists()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_anywhere_leaves_work_that_the_next_one_finishes() {
+    let mut lab = Lab::new().await;
+    lab.host.start();
+    until("the agent runs", || lab.server.calls_of("get_active_networks_info") > 0).await;
+    let before = lab.host.inventory().await;
+    for round in 0..12 {
+        let cidr = format!("10.39.{round}.0/24");
+        let network = lab.server.add_network(&["host-a"], &[(&cidr, json!({}))]);
+        lab.server.tell_created(network).await;
+        // Somewhere in the middle of setting up, and then of taking away.
+        tokio::time::sleep(Duration::from_millis(round * 7)).await;
+        lab.host.kill().await;
+        lab.host.start();
+        let port = lab.server.create_port(network, json!([])).await;
+        lab.until_ready(port.id).await;
+        lab.host.until_served(network).await;
+        assert_eq!(lab.server.dhcp_ports(network).len(), 1);
+        lab.server.delete_network(network).await;
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        lab.host.kill().await;
+        lab.host.start();
+        until("the directory is gone", || !lab.host.directory(network).exists()).await;
+    }
+    assert_eq!(lab.host.inventory().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dnsmasq_that_lost_its_pid_file_is_replaced() {
+    let mut lab = Lab::new().await;
+    let network = lab.serve(&[("10.40.0.0/24", json!({}))]).await;
+    let port = lab.server.create_port(network, json!([])).await;
+    lab.until_ready(port.id).await;
+    let lost = lab.host.dnsmasq(network).unwrap();
+    fs::remove_file(lab.host.directory(network).join("pid")).unwrap();
+    let port = lab.server.create_port(network, json!([])).await;
+    lab.until_ready(port.id).await;
+    assert!(lost.has_exited());
+    lab.host.until_served(network).await;
+    // And one that loses it just before its network goes is not forgotten.
+    let lost = lab.host.dnsmasq(network).unwrap();
+    fs::remove_file(lab.host.directory(network).join("pid")).unwrap();
+    lab.server.delete_network(network).await;
+    until("the directory is gone", || !lab.host.directory(network).exists()).await;
+    assert!(lost.has_exited());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_driver_settles_at_once() {
+    let lab = Lab::new().await;
+    let mut config = lab.host.config();
+    config.enable_isolated_metadata = true;
+    let gateways = [json!({"gateway_ip": "192.0.2.1"}), json!({"gateway_ip": "2001:db8:40::1"})];
+    let [four, six] = gateways;
+    let network = lab.server.add_network(&["host-a"], &[("10.40.0.0/24", four), ("2001:db8:40::/64", six)]);
+    lab.server.create_port(network, json!([])).await;
+    let wanted = lab.server.inner(|inner| {
+        let mut own = inner.info(network).ports[0].clone();
+        own.device_id = isospin_agent::dhcp::desired::device_id("host-a", network);
+        Service::new(inner.info(network), &own, &config)
+    });
+    let driver = Driver::new(Arc::new(config)).unwrap();
+    let desired = Desired::from_iter([(network, wanted)]);
+    let driver = reconcile::testing::settles(driver, desired.clone()).await.unwrap();
+    assert!(lab.host.dnsmasq(network).is_some());
+    // Nothing is wanted any more.
+    let driver = reconcile::testing::settles(driver, Desired::from_iter([])).await.unwrap();
+    assert_eq!(reconcile::Driver::read(&driver).await.unwrap().len(), 0);
+    assert!(!lab.host.system().namespace_exists(&device::dhcp_namespace(network)));
 }

@@ -54,6 +54,14 @@ async fn a_process_is_found_by_pid_file_and_owner() {
 }
 
 #[tokio::test]
+async fn a_process_that_lost_its_pid_file_is_found_by_an_argument() {
+    let daemon = Daemon::start(None, "lost", "").await;
+    let found: Vec<i32> = Process::search(&daemon.owner).iter().map(Process::pid).collect();
+    assert_eq!(found, [daemon.find().expect("lives").pid()]);
+    assert!(Process::search(&daemon.owner[..3]).is_empty());
+}
+
+#[tokio::test]
 async fn the_end_of_a_process_of_another_parent_is_an_event() {
     let daemon = Daemon::start(None, "event", "").await;
     let process = daemon.find().expect("lives");

@@ -43,6 +43,8 @@ struct Served {
     /// How often in a row it could not be set up.
     failures: u32,
     respawn: Respawn,
+    /// The tap end, once it was made.
+    tap: Option<String>,
     /// The dnsmasq whose end will be noticed, and since when.
     watched: Option<(i32, Instant)>,
 }
@@ -142,9 +144,15 @@ impl State {
         }
     }
 
-    /// A network is set up. Returns its ports that wait for that, the new ones first.
-    pub(super) fn succeeded(&mut self, network: NetworkId) -> (BTreeSet<PortId>, BTreeSet<PortId>) {
-        self.networks.get_mut(&network).map(Served::succeeded).unwrap_or_default()
+    /// A network is set up, with this tap end. Returns its ports that wait for that, the new ones first.
+    pub(super) fn succeeded(&mut self, network: NetworkId, tap: String) -> (BTreeSet<PortId>, BTreeSet<PortId>) {
+        self.networks.get_mut(&network).map(|served| served.succeeded(tap)).unwrap_or_default()
+    }
+
+    /// The network that has this tap end.
+    pub(super) fn network_of_tap(&self, tap: &str) -> Option<NetworkId> {
+        let mut networks = self.networks.iter();
+        networks.find(|(_, served)| served.tap.as_deref() == Some(tap)).map(|(network, _)| *network)
     }
 
     /// A network could not be set up. Returns how often in a row.
@@ -212,7 +220,7 @@ impl State {
 impl Served {
     fn new(network: Arc<NetworkInfo>, ready: BTreeSet<PortId>) -> Self {
         let (urgent, respawn) = (BTreeSet::new(), Respawn::default());
-        Self { network, urgent, ready, failures: 0, respawn, watched: None }
+        Self { network, urgent, ready, failures: 0, respawn, tap: None, watched: None }
     }
 
     fn merge(&mut self, id: PortId, port: Option<Port>, own: &str) -> Merged {
@@ -243,8 +251,9 @@ impl Served {
         }
     }
 
-    fn succeeded(&mut self) -> (BTreeSet<PortId>, BTreeSet<PortId>) {
+    fn succeeded(&mut self, tap: String) -> (BTreeSet<PortId>, BTreeSet<PortId>) {
         self.failures = 0;
+        self.tap = Some(tap);
         (std::mem::take(&mut self.urgent), std::mem::take(&mut self.ready))
     }
 }

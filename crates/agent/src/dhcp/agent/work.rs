@@ -67,7 +67,7 @@ impl Agent {
         drop(info);
         self.driver.reconcile(&service).await?;
         self.watch(network)?;
-        let (urgent, ready) = self.state.lock().succeeded(network);
+        let (urgent, ready) = self.state.lock().succeeded(network, service.tap);
         self.ready.add(urgent, true);
         self.ready.add(ready, false);
         Ok(())

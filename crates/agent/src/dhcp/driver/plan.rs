@@ -10,9 +10,13 @@ use crate::dhcp::{
     lease::{self, Lease},
 };
 
-/// Parameters of the namespace. The addresses of a DHCP server are its port's, and never an advertisement's.
-pub(super) const PARAMETERS: [(&str, &str); 2] =
-    [("net/ipv4/ip_nonlocal_bind", "1"), ("net/ipv6/conf/default/accept_ra", "0")];
+/// Parameters of the namespace. The addresses of a DHCP server are its port's, and never an advertisement's; and as the
+/// server saw to it that nobody else has them, IPv6 clients need not wait until that was found out once more.
+pub(super) const PARAMETERS: [(&str, &str); 3] = [
+    ("net/ipv4/ip_nonlocal_bind", "1"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+];
 /// Where IPv6 instances reach the metadata service: the one link-local address that is set by hand.
 const METADATA_V6: &str = "fe80::a9fe:a9fe";
 

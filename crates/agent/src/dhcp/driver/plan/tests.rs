@@ -57,6 +57,7 @@ fn from_nothing_everything_is_made_in_order() {
         "RaiseLoopback",
         "SetParameter",
         "SetParameter",
+        "SetParameter",
         "CreatePair",
         "ComputeChecksums",
         "AddAddress",
