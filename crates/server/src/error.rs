@@ -39,8 +39,11 @@ pub struct Refusal {
 
 impl Error {
     /// Running the whole operation again may succeed.
+    ///
+    /// So it may after a duplicate: operations look before they write, so another transaction wrote in between, and the
+    /// next look finds what it wrote.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_retryable())
+        matches!(self, Self::Db(error) if error.is_retryable() || error.is_duplicate(&[]))
     }
 
     /// The answer to give, and whether the error is news to the operator.

@@ -5,6 +5,8 @@
 
 #[path = "addresses/cases.rs"]
 mod cases;
+#[path = "addresses/operations.rs"]
+mod operations;
 #[path = "addresses/world.rs"]
 mod world;
 
@@ -22,6 +24,8 @@ async fn run(url: &str) {
     cases::creators_at_once_never_share_an_address(&world, 64, 5).await;
     cases::a_pool_gives_exactly_its_size(&world, 80).await;
     cases::processes_never_share_an_address(&world, 4, 16, 5).await;
+    operations::ports_at_once_are_all_different(&world, 64, 3).await;
+    operations::a_quota_is_exact(&world, 64, 20).await;
     cases::macs_are_unique(&world).await;
     cases::cost_does_not_grow(&world, if world.backend() == Backend::Sqlite { 50_000 } else { 10_000 }).await;
 }
