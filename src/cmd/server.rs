@@ -50,7 +50,8 @@ async fn serve(edge: &mut Edge) -> Result<(), Stop> {
     let listener = service::listen(address).await?;
     let bus = Bus::in_process();
     tracing::warn!("agents in other processes cannot be reached: this version does not speak RabbitMQ yet");
-    let api = Api::start(listener, service::parts(config, database, bus), edge.config().host()?);
+    let parts = Arc::new(Parts::new(database, bus, config));
+    let server = Server::start(listener, parts, edge.config().host()?);
     tracing::info!("the API answers on http://{address}");
     signals.stop(edge).await;
     tracing::info!("stopping");
