@@ -13,28 +13,28 @@ use crate::{
 /// Conditions in one statement at most.
 const CHUNK: usize = 500;
 
-/// The ports whose id begins with these texts, by text. Agents know only what fits a device name.
+/// The ports whose id begins with these texts, by text. Agents know only what fits a device name. A text with which
+/// several ids begin stands for none of them.
 pub async fn ports_by_prefix(conn: &mut Conn, prefixes: &[&str]) -> Result<HashMap<String, PortId>, DbError> {
-    let mut found = HashMap::new();
+    let mut found: HashMap<String, Option<PortId>> = HashMap::new();
     for chunk in prefixes.chunks(CHUNK) {
-        let mut any = Cond::any();
-        for prefix in chunk.iter().filter(|prefix| !prefix.is_empty()) {
-            // No character of an id sorts behind `g`, so this is a range of the primary key.
-            any = any.add(Expr::col("id").gte(*prefix).and(Expr::col("id").lt(format!("{prefix}g"))));
-        }
-        if any.is_empty() {
+        let known = || chunk.iter().filter(|prefix| !prefix.is_empty());
+        if known().next().is_none() {
             continue;
         }
+        // No character of an id sorts behind `g`, so this is a range of the primary key.
+        let range = |prefix: &&str| Expr::col("id").gte(*prefix).and(Expr::col("id").lt(format!("{prefix}g")));
         let mut select = PORTS.select(&["id"]);
-        select.cond_where(any);
+        select.cond_where(known().fold(Cond::any(), |any, prefix| any.add(range(prefix))));
         for row in conn.select(&select).await? {
-            let id: String = row.get(0)?;
-            for prefix in chunk.iter().filter(|prefix| id.starts_with(**prefix)) {
-                found.insert((*prefix).to_owned(), row.get(0)?);
+            let (text, id): (String, PortId) = (row.get(0)?, row.get(0)?);
+            for prefix in known().filter(|prefix| text.starts_with(**prefix)) {
+                let port = found.entry((*prefix).to_owned()).or_insert(Some(id));
+                *port = port.filter(|port| *port == id);
             }
         }
     }
-    Ok(found)
+    Ok(found.into_iter().filter_map(|(prefix, port)| Some((prefix, port?))).collect())
 }
 
 /// The port with this MAC whose binding profile names this PCI slot.

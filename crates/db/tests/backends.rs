@@ -3,6 +3,8 @@
 //! Each backend is one test: starting a server costs more than all the cases together.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "backends/agents.rs"]
+mod agents;
 #[path = "backends/cases.rs"]
 mod cases;
 #[path = "backends/concurrency.rs"]
@@ -30,6 +32,9 @@ async fn run(url: &str) {
     cases::a_dropped_transaction_leaves_nothing(&database).await;
     cases::a_reader_sees_one_snapshot(&database).await;
     cases::a_dropped_statement_costs_only_its_connection(&database).await;
+    agents::networks_are_given_to_agents(&database).await;
+    agents::devices_are_found_and_blocked(&database).await;
+    agents::tunnel_ends_are_kept(&database).await;
     concurrency::no_increment_is_lost(&[database.clone(), Database::connect(&settings).await.unwrap()]).await;
     if database.backend() != Backend::Sqlite {
         concurrency::one_of_two_deadlocked_can_retry(&database).await;

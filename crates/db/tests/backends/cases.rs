@@ -13,7 +13,7 @@ pub(super) async fn standard(conn: &mut Conn, resource: &str) -> i64 {
 }
 
 /// Inserts a network.
-async fn network(conn: &mut Conn) -> NetworkId {
+pub(super) async fn network(conn: &mut Conn) -> NetworkId {
     let (id, standard) = (NetworkId::random(), standard(conn, "networks").await);
     let row = vec![id.into(), "net".into(), true.into(), standard.into()];
     conn.insert(&tables::NETWORKS, &["id", "name", "admin_state_up", "standard_attr_id"], vec![row]).await.unwrap();
@@ -21,7 +21,7 @@ async fn network(conn: &mut Conn) -> NetworkId {
 }
 
 /// Inserts a port.
-async fn port(conn: &mut Conn, id: PortId, network: NetworkId, mac: &str) -> Result<(), DbError> {
+pub(super) async fn port(conn: &mut Conn, id: PortId, network: NetworkId, mac: &str) -> Result<(), DbError> {
     let standard = standard(conn, "ports").await;
     let text = || Value::from("");
     let mut row = vec![id.into(), network.into(), mac.into(), true.into(), "DOWN".into(), text(), text()];
