@@ -81,13 +81,15 @@ pub async fn standard_touch(conn: &mut Conn, standard: &mut Standard) -> Result<
 
 /// Bumps the revision of the rows with these keys.
 pub async fn standard_touch_ids(conn: &mut Conn, ids: &[i64]) -> Result<(), DbError> {
-    for id in ids {
-        let binds = vec![now().into(), (*id).into()];
-        conn.sql(
-            "UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = ?",
-            binds,
-        )
-        .await?;
+    /// Keys in one statement at most.
+    const SOME: usize = 1000;
+    for some in ids.chunks(SOME) {
+        let keys = vec!["?"; some.len()].join(",");
+        let text = format!(
+            "UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id IN ({keys})"
+        );
+        let binds = std::iter::once(now().into()).chain(some.iter().map(|id| (*id).into())).collect();
+        conn.execute(&text, binds).await?;
     }
     Ok(())
 }

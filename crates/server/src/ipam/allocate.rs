@@ -1,7 +1,7 @@
 //! Taking and freeing addresses in the database.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
 };
 
@@ -65,10 +65,10 @@ pub async fn allocate(
     let mut wanted = Vec::with_capacity(ports.len());
     let mut deferred = vec![false; ports.len()];
     for (i, (party, fixed)) in ports.iter().enumerate() {
-        if !subnets.contains_key(&party.network_id) {
-            subnets.insert(party.network_id, rows::candidates(conn, party.network_id).await?);
-        }
-        let candidates = subnets.get(&party.network_id).map(Vec::as_slice).unwrap_or_default();
+        let candidates = match subnets.entry(party.network_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(rows::candidates(conn, party.network_id).await?),
+        };
         match eligible(conn, candidates, party, *fixed).await? {
             Eligible::Deferred => deferred[i] = true,
             Eligible::Subnets(eligible) => {
@@ -305,8 +305,8 @@ async fn find_free(
 async fn insert(hints: &Hints, conn: &mut Conn, given: &[(usize, FixedIp)]) -> Result<(), IpamError> {
     let mut ids: HashMap<SubnetId, String> = HashMap::new();
     for (_, ip) in given {
-        if !ids.contains_key(&ip.subnet_id) {
-            ids.insert(ip.subnet_id, ipam_subnet(hints, conn, ip.subnet_id).await?);
+        if let Entry::Vacant(new) = ids.entry(ip.subnet_id) {
+            new.insert(ipam_subnet(hints, conn, ip.subnet_id).await?);
         }
     }
     let new: Vec<(&str, IpAddr)> =
