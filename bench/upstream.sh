@@ -22,8 +22,11 @@ die() { say "bench/upstream.sh: $*"; exit 1; }
 
 finish() {
   local status=$? pid
-  for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+  # RabbitMQ's start script does not pass signals on to the broker it starts.
+  local broker=; [ ! -s "$RUN/rabbit/pid" ] || broker=$(cat "$RUN/rabbit/pid")
+  for pid in "${PIDS[@]}" $broker; do kill "$pid" 2>/dev/null || true; done
   for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
+  for _ in $(seq 20); do [ -n "$broker" ] && kill -0 "$broker" 2>/dev/null || break; sleep 1; done
   # RabbitMQ's own port mapper outlives it.
   ERL_EPMD_PORT=$EPMD_PORT epmd -kill >/dev/null 2>&1 || true
   if [ "$status" -ne 0 ]; then say "logs are in $RUN"; else rm -rf "$RUN"; fi
@@ -154,6 +157,14 @@ C
   await 120 Neutron curl -sf "http://127.0.0.1:$API_PORT/v2.0/networks"
 }
 
+ports_free() {
+  local port
+  for port in $API_PORT $DB_PORT $MQ_PORT $DIST_PORT $EPMD_PORT; do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then die "port $port is taken; set UPSTREAM_PORT"; fi
+  done
+}
+
+ports_free
 packages
 virtualenv
 say "starting MariaDB, RabbitMQ and Neutron $VERSION"
