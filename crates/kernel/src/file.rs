@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -29,9 +29,14 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
     written.map_err(|error| failed("write", path, &error))
 }
 
-/// Makes a directory that all may read, and those above it.
+/// Makes a directory that all may read, whatever the umask, and those above it.
 pub fn make_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|error| failed("make", path, &error))
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(|error| failed("make", path, &error))
 }
 
 /// Removes a directory and all in it; gone already is success.

@@ -31,7 +31,7 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9f
 #[derive(Debug, Clone, PartialEq)]
 pub enum PortStep {
     /// It has one with the right addresses.
-    Keep(Port),
+    Keep(Box<Port>),
     /// It has one, whose addresses must change.
     Update(PortId, Vec<FixedIpRequest>),
     /// A former agent left one behind, with addresses that clients know.
@@ -137,7 +137,7 @@ pub fn port_step(network: &NetworkInfo, device_id: &str) -> PortStep {
     if let Some(own) = of_device(device_id) {
         let held: BTreeSet<SubnetId> = own.fixed_ips.iter().map(|ip| ip.subnet_id).collect();
         if held == wanted {
-            return PortStep::Keep(own.clone());
+            return PortStep::Keep(Box::new(own.clone()));
         }
         let kept = own.fixed_ips.iter().filter(|ip| wanted.contains(&ip.subnet_id));
         let kept = kept.map(|FixedIp { subnet_id, ip_address }| FixedIpRequest {

@@ -112,7 +112,11 @@ impl Driver {
                 return Ok(round > 0);
             }
             tracing::debug!(network = %service.network, ?steps, "changing the DHCP server");
+            let only_files = !steps.iter().any(Step::may_uncover_another);
             self.follow(service, steps).await?;
+            if only_files {
+                return Ok(true);
+            }
         }
         Err(DriverError::Unsettled(service.network))
     }
@@ -406,4 +410,18 @@ fn parameters(namespace: &Namespace) -> BTreeMap<String, String> {
     let known =
         plan::PARAMETERS.iter().filter_map(|(key, _)| Some(((*key).to_owned(), sysctl::read(namespace, key).ok()?)));
     known.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_dnsmasq_is_said_with_its_remedy() {
+        let error = DriverError::from(ProcessError::NotInstalled(dnsmasq::PROGRAM.to_owned()));
+        let text = "dnsmasq is not installed: install the package dnsmasq-base (Debian, Ubuntu) or dnsmasq (elsewhere)";
+        assert_eq!(error.to_string(), text);
+        let error = DriverError::from(ProcessError::NotInstalled("other".to_owned()));
+        assert_eq!(error.to_string(), "the program 'other' is not installed");
+    }
 }

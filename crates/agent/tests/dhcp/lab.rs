@@ -41,8 +41,10 @@ pub struct TestHost {
     pub machine: Machine,
     pub confs: PathBuf,
     bus: Bus,
-    agent: Option<(oneshot::Sender<()>, JoinHandle<Result<(), dhcp::AgentError>>)>,
+    agent: Option<(oneshot::Sender<()>, JoinHandle<Ended>)>,
 }
+
+type Ended = Result<(), dhcp::AgentError>;
 
 /// What the script of a DHCP client was given.
 pub type Lease = BTreeMap<String, String>;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -225,6 +226,16 @@ async fn a_dnsmasq_that_lost_its_pid_file_is_replaced() {
     lab.server.delete_network(network).await;
     until("the directory is gone", || !lab.host.directory(network).exists()).await;
     assert!(lost.has_exited());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_only_root_can_reach_are_read_again_all_the_same() {
+    let mut lab = Lab::new().await;
+    fs::create_dir_all(&lab.host.confs).unwrap();
+    fs::set_permissions(lab.host.confs.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    let network = lab.serve(&[("10.40.0.0/24", json!({}))]).await;
+    let (port, instance) = lab.boot(network, "vm", json!([])).await;
+    assert_eq!(instance.udhcpc(&[]).await["ip"], port.fixed_ips[0].ip_address.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,4 +6,5 @@ mod lab;
 mod lease;
 mod lifecycle;
 mod messages;
+mod scale;
 mod server;

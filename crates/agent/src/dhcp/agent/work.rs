@@ -97,7 +97,7 @@ impl Agent {
     async fn port(&self, network: &NetworkInfo) -> Result<Port, WorkError> {
         let id = self.device_id(network.id);
         let port = match desired::port_step(network, &id) {
-            PortStep::Keep(port) => return Ok(port),
+            PortStep::Keep(port) => return Ok(*port),
             PortStep::Update(port, addresses) => self.update_port(network, port, Some(addresses), None).await?,
             PortStep::Create(addresses) => self.create_port(network, id, addresses).await?,
             PortStep::Adopt(port) => {

@@ -69,7 +69,7 @@ fn a_gateway_outside_its_subnet_is_reached_first() {
 fn an_agent_keeps_its_port() {
     let network = network("plain");
     let id = device_id("host-a", network.id);
-    assert_eq!(port_step(&network, &id), PortStep::Keep(network.ports[0].clone()));
+    assert_eq!(port_step(&network, &id), PortStep::Keep(Box::new(network.ports[0].clone())));
 }
 
 #[test]

@@ -106,6 +106,12 @@ impl Step {
     pub fn may_fail(&self) -> bool {
         matches!(self, Self::AddAddress(IpNet::V6(_)) | Self::SetGateway(_) | Self::DeleteRoute(_))
     }
+
+    /// The kernel may make more of it than was asked, as when an address takes its routes along. What is written to a
+    /// file is what is read.
+    pub fn may_uncover_another(&self) -> bool {
+        !matches!(self, Self::WriteFile(..) | Self::Reload | Self::Release(_))
+    }
 }
 
 /// The steps from `state` to `service`, in their order.
