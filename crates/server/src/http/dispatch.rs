@@ -9,7 +9,7 @@ use axum::{
 use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, dhcp_schedule, discovery, port_bindings, quota, tags, verb};
+use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, port_bindings, quota, tags, verb};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
@@ -79,6 +79,7 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
     match (collection, rest) {
         ("agents", [agent, "dhcp-networks", rest @ ..]) => dhcp_schedule::networks(ctx, request, agent, rest).await,
         ("quotas", rest) => quota::answer(ctx, request, rest).await,
+        ("availability_zones", rest) => availability_zones::answer(ctx, request, rest).await,
         ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
         ("networks", [network, "dhcp-agents"]) => dhcp_schedule::agents(ctx, request, network).await,
         _ => member_or_collection(ctx, request, collection, rest).await,
@@ -91,8 +92,8 @@ async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, re
         "networks" => verbs::<Network>(ctx, request, rest).await,
         "ports" => verbs::<Port>(ctx, request, rest).await,
         "subnets" => verbs::<Subnet>(ctx, request, rest).await,
-        "security-groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
-        "security-group-rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
+        "security-groups" | "security_groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
+        "security-group-rules" | "security_group_rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
         _ => Err(Refusal::no_such_path().into()),
     }
 }
@@ -107,7 +108,7 @@ async fn verbs<R: Resource>(ctx: &Ctx, request: &Request, rest: &[&str]) -> Resu
         ([id], &Method::PUT) => verb::update::<R>(ctx, request, id).await,
         ([id], &Method::DELETE) => verb::delete::<R>(ctx, request, id).await,
         ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
-        ([id, "tags", tag @ ..], _) => tags::answer::<R>(ctx, request, id, tag).await,
+        ([id, "tags", tag @ ..], _) if R::TABLE.attribute("tags").is_some() => tags::answer::<R>(ctx, request, id, tag).await,
         _ => Err(Refusal::no_such_path().into()),
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP side of the API: it knows attribute tables and verbs, and no resource by name outside [`dispatch`].
 
 mod answer;
+mod availability_zones;
 mod dhcp_schedule;
 mod discovery;
 mod dispatch;

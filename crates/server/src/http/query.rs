@@ -96,7 +96,8 @@ fn sort(table: &ResourceTable, parameters: &[(String, String)]) -> Result<Vec<(S
     Ok(keys.iter().zip(directions).map(|(key, direction)| ((*key).to_owned(), direction == "asc")).collect())
 }
 
-fn filters(table: &ResourceTable, parameters: &[(String, String)], query: &mut ListQuery) -> Result<()> {
+/// Adds the filters among the parameters to `query`, and refuses what is none.
+pub(super) fn filters(table: &ResourceTable, parameters: &[(String, String)], query: &mut ListQuery) -> Result<()> {
     let mut unknown = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in parameters {
@@ -124,6 +125,17 @@ fn filters(table: &ResourceTable, parameters: &[(String, String)], query: &mut L
         return Ok(());
     }
     Err(Refusal::malformed(format!("{} is invalid attribute for filtering", listed(&unknown))).into())
+}
+
+/// The filters of a collection without an attribute table: the values asked for, by name.
+pub(super) fn plain_filters<'a>(known: &[&'a str], request: &'a Request) -> Result<Vec<(&'a str, Vec<&'a str>)>> {
+    let named = request.query.iter().filter(|(name, _)| !CONTROLS.contains(&name.as_str()));
+    let unknown: Vec<&str> = named.map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)).collect();
+    if !unknown.is_empty() {
+        return Err(Refusal::malformed(format!("{} is invalid attribute for filtering", listed(&unknown))).into());
+    }
+    let asked = known.iter().map(|name| (*name, all(&request.query, name).collect::<Vec<_>>()));
+    Ok(asked.filter(|(_, texts)| !texts.is_empty()).collect())
 }
 
 fn tags(values: &[&str]) -> Vec<String> {

@@ -33,9 +33,11 @@ pub(super) async fn answer(ctx: &Ctx, request: &Request, rest: &[&str]) -> Resul
 }
 
 fn member(request: &Request) -> Result<Map<String, Value>> {
-    match request.object()?.remove("quota") {
+    let mut body = request.document()?;
+    match body.as_object_mut().and_then(|body| body.remove("quota")) {
         Some(Value::Object(given)) => Ok(given),
-        _ => Err(Refusal::malformed("Unable to find 'quota' in request body").into()),
+        None | Some(Value::Null) => Err(Refusal::malformed("Unable to find 'quota' in request body").into()),
+        Some(_) => Err(Refusal::malformed("Object 'quota' contains invalid data").into()),
     }
 }
 

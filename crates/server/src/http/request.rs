@@ -69,6 +69,13 @@ impl Request {
         }
     }
 
+    /// The body as JSON, for what is below the resources and has errors of its own.
+    pub fn document(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).map_err(|_| {
+            Refusal::bad_request("MalformedRequestBody", "Malformed request body: Cannot understand JSON.").into()
+        })
+    }
+
     /// `If-Match: revision_number=N`. Other tags are ignored, as upstream ignores them.
     pub fn condition(&self) -> Result<Condition> {
         let tag =

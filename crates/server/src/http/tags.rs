@@ -3,7 +3,13 @@
 use axum::http::{Method, StatusCode};
 use db::{Conn, standard};
 use serde_json::{Value, json};
-use types::Standard;
+use types::{
+    Standard,
+    attribute::{
+        AttributeError, Check,
+        table::{TAG_LENGTH, TAGS_PER_RESOURCE},
+    },
+};
 
 use super::{Answer, Request};
 use crate::{
@@ -11,9 +17,6 @@ use crate::{
     resource::{self, Resource},
     retry::retrying,
 };
-
-/// Longest tag.
-const MAX_TAG: usize = 255;
 
 /// Answers any request below `tags`.
 pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<Answer> {
@@ -53,6 +56,7 @@ pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, 
 async fn replace<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<()> {
     let mut tx = ctx.db().begin().await?;
     let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
+    refuse_too_many::<R>(tags.len())?;
     standard::tags_replace(&mut tx, standard.standard_attr_id, &tags).await?;
     standard::standard_touch(&mut tx, &mut standard).await?;
     Ok(tx.commit().await?)
@@ -63,6 +67,7 @@ async fn add<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<Vec<
     let mut tx = ctx.db().begin().await?;
     let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
     let mut new: Vec<String> = tags.into_iter().filter(|t| !standard.tags.contains(t)).collect();
+    refuse_too_many::<R>(standard.tags.len() + new.len())?;
     standard::tags_add(&mut tx, standard.standard_attr_id, &new).await?;
     standard::standard_touch(&mut tx, &mut standard).await?;
     tx.commit().await?;
@@ -99,39 +104,41 @@ fn no_such_tag(tag: &str) -> crate::Error {
     Refusal::new(StatusCode::NOT_FOUND, "TagNotFound", format!("Tag {tag} could not be found.")).into()
 }
 
-/// The `tags` member of the body: different texts of one to 255 characters.
+/// The `tags` member of the body: different texts of at most 255 characters.
 fn given(request: &Request) -> Result<Vec<String>> {
-    let mut body = request.object()?;
-    let tags = match body.remove("tags") {
-        Some(Value::Array(tags)) => tags,
-        Some(other) => return Err(invalid(format!("'{other}' is not a list"))),
-        None => return Err(Refusal::malformed("Invalid tags body").into()),
+    let mut body = request.document()?;
+    let Some(mut tags) = body.as_object_mut().and_then(|body| body.remove("tags")) else {
+        return Err(invalid("Invalid tags body"));
     };
-    let mut texts = Vec::with_capacity(tags.len());
-    for tag in tags {
-        let Value::String(tag) = tag else {
-            return Err(invalid(format!("'{tag}' is not a valid string")));
-        };
-        check(&tag)?;
-        if texts.contains(&tag) {
-            return Err(invalid(format!("Duplicate items in the list: '{tag}'")));
-        }
-        texts.push(tag);
-    }
-    texts.sort_unstable();
-    Ok(texts)
+    Check::UniqueStrings(TAG_LENGTH).apply("tags", &mut tags).map_err(|error| match error {
+        AttributeError::Invalid { reason, .. } => invalid(reason),
+        other => other.into(),
+    })?;
+    let tags = tags.as_array().into_iter().flatten().filter_map(|tag| tag.as_str().map(str::to_owned));
+    let mut tags: Vec<String> = tags.collect();
+    tags.sort_unstable();
+    Ok(tags)
 }
 
 fn check(tag: &str) -> Result<()> {
-    if tag.trim().is_empty() {
-        return Err(invalid(format!("'{tag}' Blank strings are not permitted")));
-    }
-    if tag.chars().count() > MAX_TAG {
-        return Err(invalid(format!("'{tag}' exceeds maximum length of {MAX_TAG}")));
+    if tag.chars().count() > TAG_LENGTH {
+        return Err(invalid(format!("'{tag}' exceeds maximum length of {TAG_LENGTH}")));
     }
     Ok(())
 }
 
-fn invalid(reason: String) -> crate::Error {
+/// A resource carries so many tags and no more.
+fn refuse_too_many<R: Resource>(count: usize) -> Result<()> {
+    if count <= TAGS_PER_RESOURCE {
+        return Ok(());
+    }
+    let message = format!(
+        "Bad {} request: The number of tags exceed the per-resource limit of {TAGS_PER_RESOURCE}.",
+        R::TABLE.plural
+    );
+    Err(Refusal::bad_request("BadRequest", message).into())
+}
+
+fn invalid(reason: impl std::fmt::Display) -> crate::Error {
     Refusal::invalid_input(reason).into()
 }

@@ -1,6 +1,7 @@
 //! The five verbs, for any resource.
 
 use axum::http::StatusCode;
+use db::list::ListQuery;
 use serde_json::{Map, Value, json};
 use types::attribute::Attributes;
 
@@ -15,7 +16,7 @@ use crate::{
 pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let asked = query::parse(R::TABLE, request, ctx.config().pagination_max_limit)?;
     let mut query = asked.query;
-    R::refine(ctx, &mut query);
+    R::refine(ctx, &mut query)?;
     let mut conn = ctx.db().reader().await?;
     if let Some(marker) = &asked.marker {
         let position = R::LISTING.position(&mut conn, &query, marker).await?;
@@ -48,6 +49,7 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
 /// `GET /<plural>/<id>`
 pub(super) async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
     let fields = query::fields(&request.query);
+    query::filters(R::TABLE, &request.query, &mut ListQuery::default())?;
     let mut conn = ctx.db().reader().await?;
     let found: R = resource::find(ctx, &mut conn, id).await?;
     one(StatusCode::OK, &found, &fields)
