@@ -13,7 +13,7 @@ use rpc::reports::{AgentState, Status};
 use types::{
     AgentId, Standard,
     agent::kind,
-    attribute::{Attributes, ResourceTable, table::AGENT},
+    attribute::{Attributes, Convert, ResourceTable, table::AGENT},
 };
 
 use super::{Condition, Resource};
@@ -34,16 +34,20 @@ impl Resource for Agent {
     }
 
     /// `alive` is how old the last report is.
-    fn refine(ctx: &Ctx, query: &mut ListQuery) {
+    fn refine(ctx: &Ctx, query: &mut ListQuery) -> Result<()> {
         let oldest = now() - ctx.config().agent_down_time;
         for filter in query.filters.iter_mut().filter(|filter| filter.attribute == "alive") {
-            let alive = filter.values.iter().any(|value| match value {
-                DbValue::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "true" | "1"),
-                value => *value == DbValue::Bool(true),
-            });
+            let mut alive = false;
+            for value in &filter.values {
+                alive |= match value {
+                    DbValue::Text(text) => Convert::Boolean.apply(text.as_str().into())? == true,
+                    value => *value == DbValue::Bool(true),
+                };
+            }
             let comparison = if alive { Comparison::AtLeast } else { Comparison::Below };
             *filter = Filter { attribute: "heartbeat_timestamp".to_owned(), values: vec![oldest.into()], comparison };
         }
+        Ok(())
     }
 
     async fn load(ctx: &Ctx, _: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {

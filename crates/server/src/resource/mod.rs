@@ -38,7 +38,9 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
     fn standard(&self) -> Option<&Standard>;
 
     /// Puts filters by attributes that no column holds in terms of those that some does.
-    fn refine(_: &Ctx, _: &mut ListQuery) {}
+    fn refine(_: &Ctx, _: &mut ListQuery) -> Result<()> {
+        Ok(())
+    }
 
     /// Whole resources from the rows that [`Self::LISTING`] selected, in their order, with their children loaded by a
     /// number of queries that does not depend on how many rows there are.

@@ -58,6 +58,9 @@ impl Resource for Network {
         refuse_segment_change(&network, &given)?;
         change_access(&mut tx, &mut network, &given).await?;
         change_plain(ctx, &mut network, &given)?;
+        if given.contains("mtu") {
+            refuse_small_mtu(&mut tx, &network).await?;
+        }
         rows::network_update(&mut tx, &network).await?;
         if let Some(description) = given.text("description") {
             standard::standard_describe(&mut tx, &mut network.standard, description).await?;
@@ -144,6 +147,20 @@ fn change_plain(ctx: &Ctx, network: &mut Network, given: &Attributes) -> Result<
     Ok(())
 }
 
+/// An MTU must carry the smallest packet that each subnet's hosts may send whole.
+async fn refuse_small_mtu(tx: &mut Tx, network: &Network) -> Result<()> {
+    const IPV4: u32 = 68;
+    const IPV6: u32 = 1280;
+    let prefixes = db::subnet::cidrs_on(tx, network.id).await?;
+    let needed = match () {
+        () if !prefixes.is_empty() && network.mtu < IPV4 => IPV4,
+        () if prefixes.iter().any(|prefix| prefix.addr().is_ipv6()) && network.mtu < IPV6 => IPV6,
+        () => return Ok(()),
+    };
+    let message = format!("MTU of {} is not valid, subnet requires a minimum of {needed}", network.id);
+    Err(Refusal::conflict("NetworkMTUSubnetConflict", message).into())
+}
+
 /// `shared` and `router:external` are rows of other tables.
 async fn change_access(tx: &mut Tx, network: &mut Network, given: &Attributes) -> Result<()> {
     match given.bool("shared") {
@@ -183,7 +200,9 @@ fn refuse_segment_change(network: &Network, given: &Attributes) -> Result<()> {
     if Wanted::from_attributes(given)?.iter().all(same) {
         return Ok(());
     }
-    Err(Refusal::invalid_input("Plugin does not support updating provider attributes").into())
+    let message = "Plugin does not support updating the following provider network attributes: provider:network_type, \
+                   provider:physical_network";
+    Err(Refusal::invalid_input(message).into())
 }
 
 async fn refuse_if_used(tx: &mut Tx, network: NetworkId) -> Result<()> {

@@ -9,7 +9,7 @@ use db::{Conn, Row, Tx, list::ListQuery, list::Listing, port as rows, standard};
 use serde_json::{Map, Value};
 use types::{
     Mac, NetworkId, PortId, SecurityGroupId, Standard,
-    attribute::{Attributes, ResourceTable, table::PORT},
+    attribute::{Attributes, ResourceTable, check::address_pairs_within, table::PORT},
     network::Network,
     port::{AddressPair, Binding, ExtraDhcpOpt},
 };
@@ -235,9 +235,21 @@ fn party(port: &Port) -> Party<'_> {
     }
 }
 
+/// Refuses more address pairs than are configured, and a profile that its column does not hold.
+fn refuse_too_much(ctx: &Ctx, given: &Attributes) -> Result<()> {
+    const PROFILE_LENGTH: usize = 4095;
+    let pairs = given.list("allowed_address_pairs").unwrap_or_default();
+    address_pairs_within(ctx.config().max_allowed_address_pair, pairs)?;
+    if given.get("binding:profile").is_some_and(|profile| profile.to_string().len() > PROFILE_LENGTH) {
+        return Err(Refusal::invalid_input("binding:profile value too large").into());
+    }
+    Ok(())
+}
+
 /// Port security, groups and address pairs of a new port; they depend on each other and on its addresses.
 async fn secure(ctx: &Ctx, tx: &mut Tx, port: &mut Port, given: &Attributes, network: &Network) -> Result<()> {
     debug_assert_eq!(port.network_id, network.id);
+    refuse_too_much(ctx, given)?;
     let filtered = port.port_security_enabled && !port.fixed_ips.is_empty();
     match groups(given) {
         Some(groups) if !groups.is_empty() && !filtered => return Err(groups_need_security().into()),
@@ -326,6 +338,7 @@ fn dhcp_options(current: &[ExtraDhcpOpt], given: &Attributes) -> Vec<ExtraDhcpOp
 // ===== update =====
 
 async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Result<Port> {
+    refuse_too_much(ctx, given)?;
     let mut after = before.clone();
     change_plain(&mut after, given);
     change_mac(tx, before, &mut after, given).await?;
@@ -390,7 +403,6 @@ async fn change_addresses(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Por
     let requested: Option<Vec<FixedIpRequest>> = given.typed("fixed_ips");
     let reassigned = ipam::reassign(&ctx.parts.ipam, tx, &current, requested.as_deref()).await?;
     after.fixed_ips = reassigned.fixed_ips;
-    after.fixed_ips.sort_unstable_by_key(|ip| ip.ip_address);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use db::{Conn, Row, Tx, list::Listing, security_group as rows, standard};
 use types::{
-    SecurityGroupRuleId, Standard,
+    SecurityGroupId, SecurityGroupRuleId, Standard,
     attribute::{Attributes, ResourceTable, table::SECURITY_GROUP_RULE},
 };
 
@@ -125,7 +125,7 @@ fn described(given: &Attributes) -> Result<SecurityGroupRule> {
         id: SecurityGroupRuleId::random(),
         tenant_id: project_id.clone(),
         project_id,
-        security_group_id: given.parsed("security_group_id").unwrap_or_else(types::SecurityGroupId::random),
+        security_group_id: group(given, "security_group_id")?.unwrap_or_else(SecurityGroupId::random),
         direction: text("direction").unwrap_or_default(),
         ethertype: text("ethertype").unwrap_or_else(|| "IPv4".to_owned()),
         protocol: text("protocol"),
@@ -133,7 +133,7 @@ fn described(given: &Attributes) -> Result<SecurityGroupRule> {
         port_range_max: number("port_range_max"),
         normalized_cidr: remote_ip_prefix.as_deref().and_then(rows::normalized),
         remote_ip_prefix,
-        remote_group_id: given.parsed("remote_group_id"),
+        remote_group_id: group(given, "remote_group_id")?,
         remote_address_group_id: text("remote_address_group_id"),
         belongs_to_default_sg: false,
         standard: Standard::default(),
@@ -147,6 +147,12 @@ fn described(given: &Attributes) -> Result<SecurityGroupRule> {
         return Err(Refusal::bad_request("SecurityGroupMultipleRemoteEntites", message).into());
     }
     Ok(rule)
+}
+
+/// A group by its id; a text that is no id is the id of nothing.
+fn group(given: &Attributes, name: &str) -> Result<Option<SecurityGroupId>> {
+    let id = |text: &str| text.parse().map_err(|_| Refusal::not_found("SecurityGroup", text));
+    Ok(given.text(name).map(id).transpose()?)
 }
 
 fn protocol_number(protocol: &str) -> Option<u8> {

@@ -354,7 +354,7 @@ async fn agents_are_listed_by_life() {
     let mut conn = ctx.db().reader().await.unwrap();
     for (alive, host) in [("True", "a"), ("False", "b")] {
         let mut query = db::list::ListQuery::default().matching("alive", alive);
-        Agent::refine(&ctx, &mut query);
+        Agent::refine(&ctx, &mut query).unwrap();
         let found: Vec<Agent> = resource::find_all(&ctx, &mut conn, &query).await.unwrap();
         assert_eq!(found.iter().map(|agent| agent.host.as_str()).collect::<Vec<_>>(), [host]);
     }
