@@ -1,12 +1,12 @@
 //! Ports and the rows that hang on them.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, hash::Hash};
 
 use sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use serde_json::{Map, Value as Json};
 use types::{
     PortId, SecurityGroupId, SegmentId,
-    port::{AddressPair, Binding, ExtraDhcpOpt, FixedIp, Port},
+    port::{AddressPair, Binding, ExtraDhcpOpt, Port},
 };
 use uuid::Uuid;
 
@@ -86,7 +86,8 @@ pub async fn ports_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Port
     }
     let ids: Vec<String> = ports.iter().map(|p| p.id.to_string()).collect();
     let standard_ids: Vec<i64> = ports.iter().map(|p| p.standard.standard_attr_id).collect();
-    let mut fixed_ips = fixed_ips_of(conn, &ids).await?;
+    let port_ids: Vec<PortId> = ports.iter().map(|p| p.id).collect();
+    let mut fixed_ips = crate::ipam::fixed_ips_of(conn, &port_ids).await?;
     let mut bindings = bindings_of(conn, &ids).await?;
     let mut groups = security_groups_of(conn, &ids).await?;
     let security = security_of(conn, &ids).await?;
@@ -153,17 +154,6 @@ fn grouped<K: Eq + Hash, T>(
         groups.entry(key).or_default().push(item);
     }
     Ok(groups)
-}
-
-async fn fixed_ips_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Vec<FixedIp>>, DbError> {
-    let select = of_ports(&tables::IPALLOCATIONS, &["port_id", "subnet_id", "ip_address"], ids);
-    let rows = conn.select(&select).await?;
-    let mut all = grouped(rows.iter().map(|row| {
-        let ip_address: IpAddr = row.get(2)?;
-        Ok((row.get(0)?, FixedIp { subnet_id: row.get(1)?, ip_address }))
-    }))?;
-    all.values_mut().for_each(|ips| ips.sort_unstable_by_key(|ip| ip.ip_address));
-    Ok(all)
 }
 
 async fn bindings_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Binding>, DbError> {
