@@ -17,15 +17,17 @@ struct Reading {
     conn: Conn,
     query: ListQuery,
     fields: Vec<String>,
-    /// What comes before the next item: the opening of the document, then a comma.
-    pending: Vec<u8>,
+    /// The opening of the document, until it is written.
+    opening: Vec<u8>,
+    /// Items have been written.
+    begun: bool,
     ended: bool,
 }
 
 /// `{"<plural>": […]}` of everything that matches, a chunk of rows at a time from one snapshot.
 pub(super) fn all<R: Resource>(ctx: &Ctx, conn: Conn, query: ListQuery, fields: Vec<String>) -> Body {
     let opening = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
-    let reading = Reading { ctx: ctx.clone(), conn, query, fields, pending: opening, ended: false };
+    let reading = Reading { ctx: ctx.clone(), conn, query, fields, opening, begun: false, ended: false };
     Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
         if reading.ended {
             return Ok::<_, Error>(None);
@@ -42,13 +44,16 @@ impl Reading {
         self.ended = (page.rows.len() as u64) < CHUNK;
         self.query.after = page.last;
         let items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
-        let mut out = std::mem::take(&mut self.pending);
+        let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);
+        // The last chunk is empty when the items before it filled theirs.
+        if self.begun && !items.is_empty() {
+            out.push(b',');
+        }
+        self.begun |= !items.is_empty();
         write_items(&mut out, &items, &self.fields)?;
         if self.ended {
             out.extend_from_slice(b"]}");
-        } else {
-            self.pending = b",".to_vec();
         }
         Ok(out.into())
     }
