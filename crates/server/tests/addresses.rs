@@ -27,7 +27,7 @@ async fn run(url: &str) {
     operations::ports_at_once_are_all_different(&world, 64, 3).await;
     operations::a_quota_is_exact(&world, 64, 20).await;
     cases::macs_are_unique(&world).await;
-    cases::cost_does_not_grow(&world, if world.backend() == Backend::Sqlite { 50_000 } else { 10_000 }).await;
+    cases::cost_does_not_grow(&world, if world.backend() == Backend::Sqlite { 50_000 } else { 4_000 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
