@@ -11,9 +11,13 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use nix::mount::{MntFlags, umount2};
+use nix::{
+    mount::{MntFlags, umount2},
+    unistd::Pid,
+};
 
-use crate::{LinkChange, Namespace, Netlink, NewKind, NewLink, Result, System};
+use crate::process::Signal;
+use crate::{Errno, Error, LinkChange, Namespace, Netlink, NewKind, NewLink, Result, System};
 
 const BASE: &str = "/run";
 const PREFIX: &str = "isospin-test-";
@@ -79,6 +83,13 @@ pub fn ping(from: &Namespace, to: IpAddr, count: u32) -> bool {
             output.status.success() && String::from_utf8_lossy(&output.stdout).contains(" 0% packet loss")
         })
     })
+}
+
+/// Sends a signal to a process that the test has started and not yet waited for.
+pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let failed = |errno| Error::new("signal process", pid.to_string(), errno);
+    let pid = i32::try_from(pid).map_err(|_| failed(Errno::ESRCH))?;
+    nix::sys::signal::kill(Pid::from_raw(pid), signal).map_err(failed)
 }
 
 /// Removes machines whose process is gone.

@@ -3,6 +3,14 @@
 //! Modules that need our own crates belong behind the feature `programs`, which is on unless left out.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+#[cfg(feature = "programs")]
+pub mod clients;
+#[cfg(feature = "programs")]
+pub mod http;
 pub mod instance;
 pub mod mariadb;
 pub mod postgres;
+#[cfg(feature = "programs")]
+pub mod process;
+#[cfg(feature = "programs")]
+pub mod standalone;
