@@ -17,6 +17,7 @@ pub(super) fn write_overview(out: &mut dyn Write) -> io::Result<()> {
         ("--os-auth-url URL", "Keystone (OS_AUTH_URL); with --os-username, --os-password, --os-project-name,"),
         ("", "--os-user-domain-name, --os-project-domain-name, --os-region-name"),
         ("--os-endpoint-type TYPE", "public, internal or admin (OS_INTERFACE)"),
+        ("--os-cacert FILE", "the certificates to trust for https (OS_CACERT)"),
         ("--http-timeout SECONDS", "how long to wait for an answer (OS_NETWORK_TIMEOUT)"),
         ("-r, --retries NUM", "how often to try again to connect"),
         ("-h, --help", "this text, or that of a command"),

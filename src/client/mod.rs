@@ -2,7 +2,7 @@
 //!
 //! Commands, options, tables and messages are those of python-neutronclient, which scripts and habits know;
 //! a command is a row of the table in `catalog`. It talks to any Neutron, found by `OS_*` variables,
-//! `clouds.yaml` or flags. Speaks http only so far.
+//! `clouds.yaml` or flags.
 
 mod action;
 mod api;
@@ -129,7 +129,7 @@ impl Invocation {
                         ClientError::Usage(format!("argument -r/--retries: invalid int value: '{text}'"))
                     })?;
                 }
-                "--os-cacert" | "--os-cert" | "--os-key" => drop(value()?),
+                "--os-cert" | "--os-key" => drop(value()?),
                 "--" if name.is_some() => {
                     own.words.push(word.clone());
                     own.words.extend(words.by_ref().cloned());
@@ -164,7 +164,7 @@ impl Invocation {
         let settings = Settings::resolve(self.flags.clone(), environment)?;
         let timeout = settings.get("http-timeout").and_then(|text| text.parse().ok());
         let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let http = Http::new(timeout, self.retries);
+        let http = Http::new(timeout, self.retries, settings.get("cacert").map(Into::into));
         let session = keystone::open(&http, &settings).await?;
         let api = Api::new(http, session);
         Run { command, parsed: &parsed, api: &api, look, out }.run().await

@@ -66,6 +66,7 @@ static KNOWN: &[(&str, &[&str])] = &[
     ("region-name", &["OS_REGION_NAME"]),
     ("endpoint-type", &["OS_INTERFACE", "OS_ENDPOINT_TYPE"]),
     ("service-type", &["OS_NETWORK_SERVICE_TYPE"]),
+    ("cacert", &["OS_CACERT"]),
     ("http-timeout", &["OS_NETWORK_TIMEOUT"]),
 ];
 
