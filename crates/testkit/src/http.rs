@@ -167,7 +167,13 @@ fn successful(method: &str, path: &str, answer: Answer) -> Result<Value> {
     if !(200..300).contains(&answer.status) {
         bail!("{method} {path} was answered {}: {}", answer.status, answer.text());
     }
-    Ok(answer.json())
+    match answer.body.is_empty() {
+        true => Ok(Value::Null),
+        false => serde_json::from_slice(&answer.body).with_context(|| {
+            let (length, start) = (answer.body.len(), answer.text().chars().take(200).collect::<String>());
+            format!("{method} {path} was answered with {length} bytes that are not JSON: {start}")
+        }),
+    }
 }
 
 fn member(mut body: Value, name: &str) -> Result<Value> {
