@@ -16,6 +16,9 @@ const TRIES: usize = 16;
 /// How many rows [`sync`] looks at in one transaction.
 const SYNC_BATCH: u32 = 2000;
 
+/// Ids of a type (of a physical network, for VLANs) as first and last of each range.
+type Ranges = Vec<(u32, u32)>;
+
 /// What a request says of a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -249,7 +252,7 @@ fn max_id(network_type: NetworkType) -> i64 {
 
 /// Claims any free id of the type's ranges; for VLANs, of the physical network asked for or of any.
 async fn any_id(tx: &mut Tx, config: &Ml2, segment: &mut Segment) -> Result<bool> {
-    let candidates: Vec<(Option<String>, Vec<(u32, u32)>)> = match (segment.network_type, &segment.physical_network) {
+    let candidates: Vec<(Option<String>, Ranges)> = match (segment.network_type, &segment.physical_network) {
         (NetworkType::Vlan, Some(name)) => {
             vec![(Some(name.clone()), config.vlan_ranges.get(name).cloned().unwrap_or_default())]
         }
@@ -305,7 +308,7 @@ fn nth(ranges: &[(u32, u32)], mut n: u64) -> u32 {
 /// Brings upstream's allocation tables to the configured ranges, in small transactions, beside the serving of requests.
 pub async fn sync(parts: Arc<Parts>) {
     let config = &parts.config.ml2;
-    let mut work: Vec<(NetworkType, Option<String>, Vec<(u32, u32)>)> = Vec::new();
+    let mut work: Vec<(NetworkType, Option<String>, Ranges)> = Vec::new();
     for network_type in &config.type_drivers {
         match network_type {
             NetworkType::Flat | NetworkType::Local => {}
