@@ -81,6 +81,7 @@ impl FakeHost {
             master: None,
             parent: None,
             alias: None,
+            group: 0,
         };
         world.stack(ROOT).add(link);
         index
@@ -272,6 +273,7 @@ impl World {
             master: None,
             parent: None,
             alias: None,
+            group: 0,
         };
         self.stack(name).add(lo);
     }
@@ -326,6 +328,7 @@ impl World {
             master: None,
             parent: None,
             alias: None,
+            group: 0,
         };
         self.stack(namespace).add(link);
         Ok(index)
@@ -341,6 +344,7 @@ impl World {
         link.mtu = change.mtu.unwrap_or(link.mtu);
         link.up = change.up.unwrap_or(link.up);
         link.master = change.master.unwrap_or(link.master);
+        link.group = change.group.unwrap_or(link.group);
         link.alias = change.alias.clone().or(link.alias.take());
         if let Some(bridge) = change.bridge {
             link.kind = Kind::Bridge(bridge);

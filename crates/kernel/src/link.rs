@@ -36,6 +36,8 @@ pub struct Link {
     pub parent: Option<u32>,
     /// Free text (`ip link set … alias`).
     pub alias: Option<String>,
+    /// The group it is in; 0 unless somebody set another.
+    pub group: u32,
 }
 
 /// What a link is, with the data of the kinds that the agents make themselves.
@@ -138,8 +140,10 @@ pub struct LinkChange {
     pub up: Option<bool>,
     /// `Some(None)` takes it out of its bridge, `Some(Some(index))` puts it into one.
     pub master: Option<Option<u32>>,
-    /// Free text.
+    /// Free text. The kernel does not take it in a creation, so there it costs a second request.
     pub alias: Option<String>,
+    /// A number to tell links by.
+    pub group: Option<u32>,
     /// Settings of a bridge.
     pub bridge: Option<Bridge>,
     /// The namespace to move it to.

@@ -30,7 +30,11 @@ mod plan;
 mod reconciler;
 pub mod testing;
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    future::Future,
+};
 
 pub use plan::{Desired, Plan, plan};
 pub use reconciler::{Failure, Pass, Reconciler, Settings};
@@ -48,6 +52,15 @@ pub trait Driver {
 
     /// All objects that stand now, at least those that are ours and those under a wanted key.
     fn read(&self) -> impl Future<Output = Result<BTreeMap<Self::Key, Self::Actual>, Self::Error>> + Send;
+
+    /// The same for these keys only, where that is cheaper. Other objects may be in the answer or not.
+    fn read_some(
+        &self,
+        keys: &BTreeSet<Self::Key>,
+    ) -> impl Future<Output = Result<BTreeMap<Self::Key, Self::Actual>, Self::Error>> + Send {
+        let _ = keys;
+        self.read()
+    }
 
     /// Whether nothing is left to do. Pure. What the wanted state does not speak of must not matter here, or an object
     /// that somebody adorned would be changed for ever.

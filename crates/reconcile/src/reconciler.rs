@@ -151,9 +151,10 @@ impl<D: Driver> Reconciler<D> {
     pub async fn pass(&mut self) -> Result<Pass<D::Key>, D::Error> {
         let started = Instant::now();
         let full = self.full_pass.is_none_or(|due| due <= started);
-        let actual = self.driver.read().await?;
+        let due = self.due(started);
+        let actual = if full { self.driver.read().await? } else { self.driver.read_some(&due).await? };
         let mut plan = plan(&self.driver, &self.desired, &actual);
-        plan.retain(|key| self.is_due(key, full, started));
+        plan.retain(|key| due.contains(key) || (full && !self.failures.contains_key(key)));
         let mut pass = Pass::new(plan.unchanged);
 
         for key in plan.remove {
@@ -178,8 +179,10 @@ impl<D: Driver> Reconciler<D> {
         Ok(pass)
     }
 
-    fn is_due(&self, key: &D::Key, full: bool, now: Instant) -> bool {
-        self.dirty.contains(key) || self.failures.get(key).map_or(full, |failure| failure.retry <= now)
+    /// The keys that this pass must look at even if it is not a full one.
+    fn due(&self, now: Instant) -> BTreeSet<D::Key> {
+        let retries = self.failures.iter().filter(|(_, failure)| failure.retry <= now).map(|(key, _)| key);
+        self.dirty.iter().chain(retries).cloned().collect()
     }
 
     /// Forgets the failures that are over and sets the time of the others.

@@ -48,6 +48,8 @@ use crate::report::Heartbeat;
 const RESCAN: Duration = Duration::from_secs(30);
 /// Pause after a question the server did not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause after a reading of the kernel that failed, most likely because links came and went meanwhile.
+const REREAD: Duration = Duration::from_millis(20);
 /// How long an answer is waited for. The loop goes on meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many devices are asked for, or told of, in one message.
@@ -74,6 +76,7 @@ struct Agent<K: Kernel> {
     telling: bool,
     told_once: bool,
     quiet_until: Instant,
+    no_pass_until: Instant,
     rescan: Instant,
     started: bool,
 }
@@ -111,6 +114,7 @@ pub(super) async fn serve<K: Kernel>(
         telling: false,
         told_once: false,
         quiet_until: Instant::now(),
+        no_pass_until: Instant::now(),
         rescan: Instant::now() + RESCAN,
         started: false,
     };
@@ -126,7 +130,7 @@ pub(super) async fn serve<K: Kernel>(
         let timer = agent.next_time();
         tokio::select! {
             () = &mut shutdown => return Ok(()),
-            event = events.next() => agent.take_events(event, &mut events).await,
+            event = events.next() => agent.take_events(event, &mut events),
             hint = notification(&mut notifications) => agent.state.hint(hint),
             Some(answer) = answered.recv() => agent.take_answer(answer),
             status = heartbeat.news() => agent.state.server_forgot(status),
@@ -149,13 +153,15 @@ impl<K: Kernel> Agent<K> {
         self.reconciler.hint_all();
     }
 
-    async fn take_events(&mut self, first: Event, events: &mut Events) {
-        let mut missed = false;
+    /// Takes all events that wait. Of several about one link only the last counts: the others show it half-way.
+    fn take_events(&mut self, first: Event, events: &mut Events) {
+        let mut links = BTreeMap::new();
         let mut next = Some(first);
         while let Some(event) = next {
             match event {
-                Event::Link(link) => self.take_link(&link),
+                Event::Link(link) => drop(links.insert(link.name.clone(), link)),
                 Event::LinkGone(link) => {
+                    links.remove(&link.name);
                     self.state.link_gone(&link);
                     self.reconciler.hint_all();
                 }
@@ -163,13 +169,14 @@ impl<K: Kernel> Agent<K> {
                     self.reconciler.hint_all();
                 }
                 Event::Address(_) | Event::AddressGone(_) => {}
-                Event::Missed => missed = true,
+                Event::Missed => self.rescan = Instant::now(),
             }
             next = events.waiting();
         }
-        if missed {
-            self.rescan = Instant::now();
-        }
+        // Bridges first: what is in them is told apart by their names.
+        let (bridges, others): (Vec<_>, Vec<_>) =
+            links.into_values().partition(|link| matches!(link.kind, Kind::Bridge(_)));
+        bridges.iter().chain(&others).for_each(|link| self.take_link(link));
     }
 
     /// Most changes of links are our own, and then nothing is left to do.
@@ -182,7 +189,7 @@ impl<K: Kernel> Agent<K> {
             self.reconciler.hint_all();
         }
         let bridge = link.master.and_then(|index| self.bridges.get(&index).cloned());
-        let actual = Actual { link: link.clone(), bridge, addressed: false, lone: false };
+        let actual = Actual { bridge, ..Actual::alone(link.clone()) };
         for key in [Key::Tap(link.name.clone()), Key::Bridge(link.name.clone()), Key::Uplink(link.name.clone())] {
             let wanted = self.reconciler.desired().objects().get(&key);
             if wanted.is_some_and(|wanted| !self.reconciler.driver().in_sync(wanted, &actual)) {
@@ -197,7 +204,10 @@ impl<K: Kernel> Agent<K> {
             self.rescan = now + RESCAN;
             match self.kernel.links().await {
                 Ok(links) => self.scan(&links),
-                Err(error) => tracing::error!("{}", crate::chain(&error)),
+                Err(error) => {
+                    tracing::error!("{}", crate::chain(&error));
+                    self.rescan = now + RETRY;
+                }
             }
         }
         self.state.expire(now);
@@ -205,7 +215,7 @@ impl<K: Kernel> Agent<K> {
 
     /// Brings the kernel in line with what is known, then asks and tells the server what is due.
     async fn work(&mut self) {
-        for network in self.state.take_deleted() {
+        for network in self.state.take_given_up() {
             self.claim(network).await;
         }
         let wanted = self.state.wanted(Instant::now());
@@ -214,12 +224,12 @@ impl<K: Kernel> Agent<K> {
         if self.state.is_complete() && !self.reconciler.desired().is_complete() {
             self.reconciler.complete();
         }
-        if self.reconciler.next_pass() <= Instant::now() {
+        if self.next_pass() <= Instant::now() {
             match self.reconciler.pass().await {
                 Ok(pass) => self.state.take_pass(&pass),
                 Err(error) => {
-                    tracing::error!("cannot read the state of this host: {}", crate::chain(&error));
-                    tokio::time::sleep(RETRY).await;
+                    tracing::warn!("cannot read the state of this host: {}", crate::chain(&error));
+                    self.no_pass_until = Instant::now() + REREAD;
                 }
             }
         }
@@ -230,17 +240,22 @@ impl<K: Kernel> Agent<K> {
         self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
     }
 
-    /// Marks the bridge of a deleted network, should a predecessor have made it: then it is ours to remove.
+    /// Marks the bridge of a network that is given up, if a predecessor made it or our own mark could not be set: from
+    /// then on it is ours to remove.
     async fn claim(&mut self, network: NetworkId) {
         let name = device::bridge(network);
-        let unmarked = matches!(self.kernel.link(&name).await, Ok(Some(link)) if link.alias.is_none());
-        if unmarked {
-            let mark = LinkChange { alias: Some(network.to_string()), ..LinkChange::default() };
-            if let Err(error) = self.kernel.link_set(&name, &mark).await {
-                tracing::warn!("{}", crate::chain(&error));
+        let mark = LinkChange { alias: Some(network.to_string()), ..LinkChange::default() };
+        let marked = match self.kernel.link(&name).await {
+            Ok(Some(link)) if link.alias.is_none() => self.kernel.link_set(&name, &mark).await,
+            other => other.map(drop),
+        };
+        match marked {
+            Ok(()) => self.reconciler.hint_all(),
+            Err(error) => {
+                tracing::warn!("{}; trying again", crate::chain(&error));
+                self.state.give_up_later(network);
             }
         }
-        self.reconciler.hint_all();
     }
 
     fn set_wanted(&mut self, wanted: BTreeMap<Key, Wanted>) {
@@ -325,15 +340,19 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
+    fn next_pass(&self) -> Instant {
+        self.reconciler.next_pass().max(self.no_pass_until)
+    }
+
     fn next_time(&self) -> Instant {
-        let mut next = self.rescan.min(self.reconciler.next_pass());
+        let mut next = self.rescan.min(self.next_pass());
         if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
             next = next.min(question.max(self.quiet_until));
         }
         if self.state.has_news() && !self.telling {
             next = next.min(self.quiet_until);
         }
-        self.state.next_time().map_or(next, |time| next.min(time))
+        self.state.next_time(Instant::now()).map_or(next, |time| next.min(time))
     }
 }
 
@@ -402,3 +421,6 @@ fn report(config: &Config) -> AgentState {
         ..AgentState::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use types::NetworkId;
 
 use super::{
     Config, desired,
-    object::{Actual, Key, Uplink, Wanted, is_bridge_name, is_tap, is_vxlan, network_of},
+    object::{Actual, GROUP, Key, Uplink, Wanted, is_bridge_name, is_half_made, is_tap, is_vxlan, network_of},
     uplink,
 };
 
@@ -86,7 +86,8 @@ impl<K: Kernel> Wiring<K> {
         let mut change = LinkChange { alias: Some(network.to_string()), ..LinkChange::up().with_mtu(mtu) };
         if actual.is_none() {
             let kind = NewKind::Bridge(Bridge::default());
-            let link = NewLink { name: name.to_owned(), kind, settings: LinkChange::default() };
+            let settings = LinkChange { group: Some(GROUP), ..LinkChange::default() };
+            let link = NewLink { name: name.to_owned(), kind, settings };
             existing_is_fine(self.kernel.link_create(&link).await)?;
         }
         match actual.map(|actual| &actual.link.kind) {
@@ -184,7 +185,7 @@ impl<K: Kernel> Driver for Wiring<K> {
             links.iter().filter(|link| !self.is_uplink(link, &names)).filter_map(|link| link.master).collect();
         let lone: BTreeSet<u32> = links
             .iter()
-            .filter(|link| network_of(link).is_some() && !shared.contains(&link.index))
+            .filter(|link| (network_of(link).is_some() || is_half_made(link)) && !shared.contains(&link.index))
             .map(|link| link.index)
             .collect();
         let actual = links.iter().filter_map(|link| {
@@ -196,6 +197,21 @@ impl<K: Kernel> Driver for Wiring<K> {
             Some((key, Actual { link: link.clone(), bridge, addressed, lone }))
         });
         Ok(actual.collect())
+    }
+
+    /// New taps, which are in no bridge yet, are looked at one by one: on a host with a thousand of them a listing takes
+    /// long, and the kernel declares it torn each time another tap comes meanwhile.
+    async fn read_some(&self, keys: &BTreeSet<Key>) -> Result<BTreeMap<Key, Actual>, Error> {
+        let mut actual = BTreeMap::new();
+        for key in keys {
+            let Key::Tap(name) = key else { return self.read().await };
+            match self.kernel.link(name).await? {
+                Some(link) if link.master.is_some() => return self.read().await,
+                Some(link) => drop(actual.insert(key.clone(), Actual::alone(link))),
+                None => {}
+            }
+        }
+        Ok(actual)
     }
 
     fn in_sync(&self, wanted: &Wanted, actual: &Actual) -> bool {

@@ -19,7 +19,7 @@
 //!
 //! | object | is ours when | created | changed | removed |
 //! |---|---|---|---|---|
-//! | bridge `brq`+11 | its alias is the id of a network and its name is made of that id | yes | yes; also adopted, by name, when a port of its network is here | when it holds nothing but uplinks of ours, and its network is gone or has had no port here for a while |
+//! | bridge `brq`+11 | its alias is the id of a network and its name is made of that id; or it has no alias yet but our link group | yes | yes; also adopted, by name, when a port of its network is here | when it holds nothing but uplinks of ours, and its network is gone or has had no port here for a while |
 //! | bridge of `bridge_mappings` | never | no | no | no |
 //! | physical interface | it is in `physical_interface_mappings` and in a bridge of ours | no | put into a bridge, with its addresses | taken out of the bridge before that goes |
 //! | VLAN device `<interface>.<id>` | its name is made of its parent in `physical_interface_mappings` and its id, and it is in a bridge of ours | yes | yes | with its bridge |

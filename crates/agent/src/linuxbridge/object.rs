@@ -5,6 +5,9 @@ use types::{NetworkId, device};
 
 use super::config::Overlay;
 
+/// The group of the bridges we make (`ip link show`), given in the request that makes them.
+pub(super) const GROUP: u32 = u32::from_be_bytes(*b"\0iso");
+
 /// A kernel object by kind and name. The order is that of dependency: a bridge stands before what is put into it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
@@ -86,6 +89,13 @@ pub(super) struct Actual {
     pub lone: bool,
 }
 
+impl Actual {
+    /// A link in no bridge.
+    pub(super) fn alone(link: Link) -> Self {
+        Self { link, bridge: None, addressed: false, lone: false }
+    }
+}
+
 impl Key {
     /// The link's name.
     pub(super) fn name(&self) -> &str {
@@ -106,6 +116,11 @@ pub(super) fn network_of(bridge: &Link) -> Option<NetworkId> {
     let network = bridge.alias.as_ref()?.parse().ok()?;
     let marked = matches!(bridge.kind, Kind::Bridge(_)) && bridge.name == device::bridge(network);
     marked.then_some(network)
+}
+
+/// A bridge whose maker was stopped before it could give it the alias.
+pub(super) fn is_half_made(link: &Link) -> bool {
+    matches!(link.kind, Kind::Bridge(_)) && is_bridge_name(&link.name) && link.alias.is_none() && link.group == GROUP
 }
 
 /// A bridge of a network, by its name.

@@ -48,7 +48,7 @@ pub(super) struct State {
     gone: BTreeSet<String>,
     failed: BTreeSet<Key>,
     dirty: BTreeSet<Key>,
-    deleted: Vec<NetworkId>,
+    given_up: BTreeSet<NetworkId>,
     scanned: bool,
 }
 
@@ -97,7 +97,7 @@ impl State {
             gone: BTreeSet::new(),
             failed: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            deleted: Vec::new(),
+            given_up: BTreeSet::new(),
             scanned: false,
         }
     }
@@ -173,7 +173,8 @@ impl State {
             Hint::Activated(..) | Hint::Deactivated(..) => {}
             Hint::Network(network) => {
                 let now = Instant::now();
-                for tap in self.taps.values_mut().filter(|tap| tap.is_on(network)) {
+                // Of a tap without details nobody knows yet that it is not on this network.
+                for tap in self.taps.values_mut().filter(|tap| tap.is_on(network) || tap.details.is_none()) {
                     tap.question.get_or_insert(now);
                 }
             }
@@ -183,7 +184,7 @@ impl State {
                 }
                 self.networks.remove(&network);
                 self.unused.remove(&network);
-                self.deleted.push(network);
+                self.given_up.insert(network);
             }
         }
     }
@@ -251,6 +252,7 @@ impl State {
         match carrier {
             Ok(carrier) => {
                 self.unused.remove(&network);
+                self.given_up.remove(&network);
                 self.networks.insert(network, Carried { carrier, empty_since: None });
                 tap.details = Some(port);
             }
@@ -297,7 +299,8 @@ impl State {
     /// Time has passed.
     pub(super) fn expire(&mut self, now: Instant) {
         let grace = self.config.empty_bridge_grace;
-        self.networks.retain(|_, network| network.empty_since.is_none_or(|since| now < since + grace));
+        let over = |network: &Carried| network.empty_since.is_some_and(|since| now >= since + grace);
+        self.given_up.extend(self.networks.extract_if(.., |_, network| over(network)).map(|(id, _)| id));
         self.unused.retain(|_, unused| now < unused.since + grace);
     }
 }
@@ -334,9 +337,14 @@ impl State {
         std::mem::take(&mut self.dirty)
     }
 
-    /// Networks that the server said are gone.
-    pub(super) fn take_deleted(&mut self) -> Vec<NetworkId> {
-        std::mem::take(&mut self.deleted)
+    /// Networks whose bridges are to go.
+    pub(super) fn take_given_up(&mut self) -> BTreeSet<NetworkId> {
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// Not now, but with the next opportunity.
+    pub(super) fn give_up_later(&mut self, network: NetworkId) {
+        self.given_up.insert(network);
     }
 
     /// The first full sync is in: every tap that was there has been answered for.
@@ -386,9 +394,9 @@ impl State {
     }
 
     /// When time alone changes something next.
-    pub(super) fn next_time(&self) -> Option<Instant> {
+    pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
         let grace = self.config.empty_bridge_grace;
-        let held = self.taps.values().filter(|tap| tap.is_held(tap.seen)).map(|tap| tap.seen + HYPERVISOR);
+        let held = self.taps.values().filter(|tap| tap.is_held(now)).map(|tap| tap.seen + HYPERVISOR);
         let empty = self.networks.values().filter_map(|network| Some(network.empty_since? + grace));
         let unused = self.unused.values().map(|unused| unused.since + grace);
         held.chain(empty).chain(unused).min()

@@ -62,6 +62,7 @@ pub(super) fn change(name: &str, change: &LinkChange) -> Result<(LinkMessage, Op
     attributes.extend(change.mtu.map(LinkAttribute::Mtu));
     attributes.extend(change.master.map(|master| LinkAttribute::Controller(master.unwrap_or(0))));
     attributes.extend(change.alias.clone().map(LinkAttribute::IfAlias));
+    attributes.extend(change.group.map(LinkAttribute::Group));
     if let Some(bridge) = &change.bridge {
         let data = LinkInfo::Data(InfoData::Bridge(bridge_data(bridge)));
         attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), data]));
@@ -113,6 +114,7 @@ pub(crate) fn parse(message: &LinkMessage) -> Link {
         master: None,
         parent: None,
         alias: None,
+        group: 0,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -121,6 +123,7 @@ pub(crate) fn parse(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index).filter(|index| *index != 0),
             LinkAttribute::Link(index) => link.parent = Some(*index).filter(|index| *index != 0),
+            LinkAttribute::Group(group) => link.group = *group,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::LinkInfo(info) => link.kind = kind(info),
             _ => {}

@@ -52,6 +52,12 @@ impl Driver for Toy {
         }
     }
 
+    async fn read_some(&self, keys: &BTreeSet<u8>) -> Result<World, Refused> {
+        let mut world = self.read().await?;
+        world.retain(|key, _| keys.contains(key));
+        Ok(world)
+    }
+
     fn in_sync(&self, wanted: &u8, actual: &Object) -> bool {
         *wanted == actual.value
     }

@@ -9,7 +9,18 @@ use crate::linuxbridge::desired::tests::port;
 const TAP: &str = "tap11111111-22";
 
 fn link(index: u32, up: bool, master: Option<u32>) -> Link {
-    Link { index, name: TAP.to_owned(), kind: Kind::Tun, mac: None, mtu: 1500, up, master, parent: None, alias: None }
+    Link {
+        index,
+        name: TAP.to_owned(),
+        kind: Kind::Tun,
+        mac: None,
+        mtu: 1500,
+        up,
+        master,
+        parent: None,
+        alias: None,
+        group: 0,
+    }
 }
 
 fn details() -> PortDetails {
@@ -104,7 +115,7 @@ async fn a_tap_that_went_is_told_and_its_network_kept_for_a_while() {
     let bridge = Key::Bridge("brqaaaaaaaa-bb".to_owned());
     assert!(state.wanted(now).contains_key(&bridge));
     let grace = Config::new("h").empty_bridge_grace;
-    assert_eq!(state.next_time(), Some(now + grace));
+    assert_eq!(state.next_time(now), Some(now + grace));
     state.expire(now + grace);
     assert!(state.wanted(now).is_empty());
 }
@@ -114,15 +125,16 @@ async fn a_deleted_network_goes_at_once() {
     let (mut state, now) = answered(link(5, true, None), details());
     state.hint(Hint::NetworkDeleted(details().network_id));
     assert!(state.wanted(now).is_empty());
-    assert_eq!(state.take_deleted(), [details().network_id]);
+    assert_eq!(state.take_given_up(), [details().network_id].into());
 }
 
 #[tokio::test]
 async fn a_hypervisor_that_plugs_by_itself_is_let_go_first() {
     let (mut state, now) = answered(link(5, false, None), details());
     assert!(!has_tap(&mut state, now), "made, not yet up: libvirt may be about to put it into the bridge");
-    assert_eq!(state.next_time(), Some(now + HYPERVISOR));
+    assert_eq!(state.next_time(now), Some(now + HYPERVISOR));
     assert!(has_tap(&mut state, now + HYPERVISOR), "nobody did");
+    assert_eq!(state.next_time(now + HYPERVISOR), None, "and nothing is waited for any more");
     state.link(&link(5, true, None), now);
     assert!(has_tap(&mut state, now), "up: whoever made it has done his part");
     let service = PortDetails { device_owner: "network:dhcp".to_owned(), ..details() };

@@ -14,6 +14,7 @@ fn link(index: u32, name: &str) -> Link {
         master: None,
         parent: None,
         alias: None,
+        group: 0,
     }
 }
 

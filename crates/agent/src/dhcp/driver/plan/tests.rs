@@ -12,7 +12,7 @@ fn service() -> Service {
 fn link(index: u32, name: &str, service: &Service) -> Link {
     let kind = if name == "lo" { Kind::Hardware } else { Kind::Veth };
     let (mac, mtu) = (Some(service.mac), service.mtu.unwrap());
-    Link { index, name: name.to_owned(), kind, mac, mtu, up: true, master: None, parent: None, alias: None }
+    Link { index, name: name.to_owned(), kind, mac, mtu, up: true, master: None, parent: None, alias: None, group: 0 }
 }
 
 /// What is read once everything is as wanted.
