@@ -8,6 +8,8 @@
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
 //! | [`process`] | child processes | pidfd, `/proc` |
+//! | [`checksum`] | who computes UDP checksums of a veth device | ethtool, iptables |
+//! | [`file`], [`datagram`] | small files that programs read, single datagrams | files, sockets |
 //!
 //! [`host`] is the seam: the agents are written against its traits, and [`fake`] is a second kernel, in memory.
 //! No program is run for what netlink can do. `unsafe` is allowed in this crate alone.
@@ -36,6 +38,6 @@ pub use host::{Host, Kernel};
 pub use link::{Bridge, Kind, Link, LinkChange, NewKind, NewLink, Vxlan};
 pub use monitor::{Event, Events};
 pub use netlink::Netlink;
-pub use nix::errno::Errno;
 pub use netns::{Namespace, System};
+pub use nix::errno::Errno;
 pub use route::Route;
