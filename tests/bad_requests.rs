@@ -233,7 +233,8 @@ fn is_same_message(theirs: &str, ours: &str) -> bool {
 /// How an answer differs from what is expected, if it does.
 fn difference(expect: &Value, answer: &Answer, words: &Words) -> Option<String> {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let of_error = |name: &str| body.pointer(&format!("/NeutronError/{name}")).and_then(Value::as_str).unwrap_or_default();
+    let of_error =
+        |name: &str| body.pointer(&format!("/NeutronError/{name}")).and_then(Value::as_str).unwrap_or_default();
     let expected = |name: &str| expect.get(name).and_then(Value::as_str).map(|text| words.fill(text));
     let kind = expected("type").is_none_or(|kind| kind == of_error("type"));
     let message = expected("message").is_none_or(|message| is_same_message(&message, of_error("message")));
@@ -275,7 +276,8 @@ fn bad_requests_are_refused_as_by_the_reference() {
         let answer = service.send(text("method"), &path, headers, payload(row, &words).as_deref());
         assert!(answer.status < 500, "{}: {}", text("name"), String::from_utf8_lossy(&answer.body));
         let expect = row.get("ours").or(row.get("expect")).unwrap();
-        differing.extend(difference(expect, &answer, &words).map(|difference| format!("{}\n{difference}", text("name"))));
+        differing
+            .extend(difference(expect, &answer, &words).map(|difference| format!("{}\n{difference}", text("name"))));
         if text("method") == "POST" && answer.status < 300 {
             forget(&service, &path, &answer.body);
         }
