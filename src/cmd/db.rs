@@ -198,7 +198,7 @@ fn history() -> Result<(), Stop> {
 /// The embedded database of a standalone service.
 pub(super) fn sqlite_url(state_dir: &Path) -> String {
     let dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-    format!("sqlite:///{}", dir.join("isospin.sqlite").display())
+    format!("sqlite:///{}", dir.join(super::standalone::DATABASE).display())
 }
 
 pub(super) fn database_failed(error: db::DbError) -> Stop {

@@ -8,6 +8,7 @@ mod agent;
 mod agents;
 mod args;
 mod db;
+mod demo;
 mod edge;
 mod links;
 mod program;
@@ -47,6 +48,8 @@ enum Command {
     Db(db::Args),
     /// Run one agent of this host
     Agent(agent::Args),
+    /// See it work: two instances get addresses and reach each other
+    Demo(demo::Args),
     /// Talk to a Neutron API: net-list, port-create, agent-list and the rest of the old neutron command
     #[command(disable_help_flag = true)]
     Client(ClientArgs),
@@ -89,6 +92,7 @@ impl Command {
             Self::Server(args) => server::run("neutron-server", common, args),
             Self::Db(args) => db::run(common, args),
             Self::Agent(args) => agent::run(common, args),
+            Self::Demo(args) => demo::run(common, args),
             Self::Links(args) => links::run(args),
             Self::Client(args) => match crate::client::run(args.words) {
                 ExitCode::SUCCESS => Ok(()),

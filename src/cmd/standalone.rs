@@ -22,6 +22,9 @@ const BIND: &str = "127.0.0.1:9696";
 /// Where state is kept when nothing else is said.
 const STATE_DIR: &str = "/var/lib/isospin";
 
+/// The embedded database within the state directory.
+pub(super) const DATABASE: &str = "isospin.sqlite";
+
 /// Run everything on this machine: the API on an embedded database, and its agents.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
