@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use crate::{NetworkId, NetworkType, Segment, Standard, SubnetId};
 
 /// A network as REST shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Network {
     /// Its id.
     pub id: NetworkId,

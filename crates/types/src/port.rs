@@ -70,7 +70,7 @@ impl Default for Binding {
 }
 
 /// A port as REST shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Port {
     /// Its id.
     pub id: PortId,

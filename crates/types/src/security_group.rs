@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{SecurityGroupId, SecurityGroupRuleId, Standard};
 
 /// A security group as REST shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SecurityGroup {
     /// Its id.
     pub id: SecurityGroupId,
@@ -27,7 +27,7 @@ pub struct SecurityGroup {
 }
 
 /// A security group rule as REST shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SecurityGroupRule {
     /// Its id.
     pub id: SecurityGroupRuleId,

@@ -53,8 +53,9 @@ impl Resource for Network {
 
     async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
         let mut tx = ctx.db().begin().await?;
-        let mut network: Self = find(ctx, &mut tx, id).await?;
-        condition.check(&network.standard)?;
+        let before: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&before.standard)?;
+        let mut network = before.clone();
         refuse_segment_change(&network, &given)?;
         change_access(&mut tx, &mut network, &given).await?;
         change_plain(ctx, &mut network, &given)?;
@@ -65,7 +66,7 @@ impl Resource for Network {
         if let Some(description) = given.text("description") {
             standard::standard_describe(&mut tx, &mut network.standard, description).await?;
         }
-        if !given.0.is_empty() {
+        if network != before {
             standard::standard_touch(&mut tx, &mut network.standard).await?;
         }
         tx.commit().await?;
@@ -79,8 +80,8 @@ impl Resource for Network {
         let network: Self = find(ctx, &mut tx, id).await?;
         condition.check(&network.standard)?;
         refuse_if_used(&mut tx, network.id).await?;
-        let events = super::port::delete_all_of_network(ctx, &mut tx, network.id).await?;
-        super::subnet::delete_all_of_network(ctx, &mut tx, network.id).await?;
+        let mut events = super::port::delete_all_of_network(ctx, &mut tx, network.id).await?;
+        events.extend(super::subnet::delete_all_of_network(ctx, &mut tx, network.id).await?);
         segment::release(&mut tx, &ctx.config().ml2, &network.segments).await?;
         rows::network_delete(&mut tx, &network).await?;
         tx.commit().await?;

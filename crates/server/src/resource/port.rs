@@ -350,7 +350,7 @@ async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Re
     if let Some(description) = given.text("description") {
         standard::standard_describe(tx, &mut after.standard, description).await?;
     }
-    if !given.0.is_empty() {
+    if after != *before {
         standard::standard_touch(tx, &mut after.standard).await?;
     }
     if rebound {

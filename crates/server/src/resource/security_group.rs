@@ -63,8 +63,9 @@ impl Resource for SecurityGroup {
 
     async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
         let mut tx = ctx.db().begin().await?;
-        let mut group: Self = find(ctx, &mut tx, id).await?;
-        condition.check(&group.standard)?;
+        let before: Self = find(ctx, &mut tx, id).await?;
+        condition.check(&before.standard)?;
+        let mut group = before.clone();
         if let Some(name) = given.text("name").filter(|name| *name != group.name) {
             if group.name == DEFAULT_NAME {
                 let message = "Updating default security group not allowed.";
@@ -83,7 +84,7 @@ impl Resource for SecurityGroup {
         if let Some(description) = given.text("description") {
             standard::standard_describe(&mut tx, &mut group.standard, description).await?;
         }
-        if !given.0.is_empty() {
+        if group != before {
             standard::standard_touch(&mut tx, &mut group.standard).await?;
         }
         tx.commit().await?;
