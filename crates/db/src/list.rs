@@ -62,7 +62,7 @@ pub struct Listing {
     pub columns: &'static [&'static str],
     /// Whether it has a row in `standardattributes`, whose columns ([`crate::standard::COLUMNS`]) are then selected too.
     pub standard: bool,
-    /// What can be filtered and sorted by.
+    /// What can be filtered and sorted by, besides what all resources with standard attributes have in common.
     pub attributes: &'static [(&'static str, Source)],
 }
 
@@ -151,7 +151,12 @@ impl ListQuery {
 
 impl Listing {
     fn source(&self, attribute: &str) -> Option<Source> {
-        self.attributes.iter().find(|(name, _)| *name == attribute).map(|(_, source)| *source)
+        let of_all = crate::standard::ATTRIBUTES.iter().find(|name| self.standard && **name == attribute);
+        match (of_all, attribute) {
+            (Some(name), _) => Some(Source::Standard(name)),
+            (None, "tenant_id") => self.source("project_id"),
+            _ => self.attributes.iter().find(|(name, _)| *name == attribute).map(|(_, source)| *source),
+        }
     }
 
     /// Can a list be filtered by this attribute?

@@ -34,15 +34,10 @@ pub static LISTING: Listing = Listing {
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
         ("project_id", Source::Own("project_id")),
-        ("tenant_id", Source::Own("project_id")),
         ("status", Source::Own("status")),
         ("admin_state_up", Source::Own("admin_state_up")),
         ("mtu", Source::Own("mtu")),
         ("availability_zone_hints", Source::Own("availability_zone_hints")),
-        ("description", Source::Standard("description")),
-        ("revision_number", Source::Standard("revision_number")),
-        ("created_at", Source::Standard("created_at")),
-        ("updated_at", Source::Standard("updated_at")),
         (
             "shared",
             Source::Exists {

@@ -43,12 +43,7 @@ pub static GROUP_LISTING: Listing = Listing {
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
         ("project_id", Source::Own("project_id")),
-        ("tenant_id", Source::Own("project_id")),
         ("stateful", Source::Own("stateful")),
-        ("description", Source::Standard("description")),
-        ("revision_number", Source::Standard("revision_number")),
-        ("created_at", Source::Standard("created_at")),
-        ("updated_at", Source::Standard("updated_at")),
         (
             "shared",
             Source::Exists {
@@ -68,7 +63,6 @@ pub static RULE_LISTING: Listing = Listing {
     attributes: &[
         ("id", Source::Own("id")),
         ("project_id", Source::Own("project_id")),
-        ("tenant_id", Source::Own("project_id")),
         ("security_group_id", Source::Own("security_group_id")),
         ("direction", Source::Own("direction")),
         ("ethertype", Source::Own("ethertype")),
@@ -79,10 +73,6 @@ pub static RULE_LISTING: Listing = Listing {
         ("normalized_cidr", Source::Own("remote_ip_prefix")),
         ("remote_group_id", Source::Own("remote_group_id")),
         ("remote_address_group_id", Source::Own("remote_address_group_id")),
-        ("description", Source::Standard("description")),
-        ("revision_number", Source::Standard("revision_number")),
-        ("created_at", Source::Standard("created_at")),
-        ("updated_at", Source::Standard("updated_at")),
     ],
 };
 

@@ -14,6 +14,9 @@ pub const TABLE: &str = "standardattributes";
 /// The columns a list selects, in the order [`standard_from_row`] reads them.
 pub const COLUMNS: [&str; 5] = ["id", "description", "revision_number", "created_at", "updated_at"];
 
+/// The attributes every resource with such a row can be filtered and sorted by.
+pub(crate) const ATTRIBUTES: [&str; 4] = ["description", "revision_number", "created_at", "updated_at"];
+
 /// Now, to the second, as the columns hold it.
 pub fn now() -> NaiveDateTime {
     let now = Utc::now();

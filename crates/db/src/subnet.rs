@@ -44,7 +44,6 @@ pub static LISTING: Listing = Listing {
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
         ("project_id", Source::Own("project_id")),
-        ("tenant_id", Source::Own("project_id")),
         ("network_id", Source::Own("network_id")),
         ("ip_version", Source::Own("ip_version")),
         ("cidr", Source::Own("cidr")),
@@ -54,10 +53,6 @@ pub static LISTING: Listing = Listing {
         ("ipv6_address_mode", Source::Own("ipv6_address_mode")),
         ("subnetpool_id", Source::Own("subnetpool_id")),
         ("segment_id", Source::Own("segment_id")),
-        ("description", Source::Standard("description")),
-        ("revision_number", Source::Standard("revision_number")),
-        ("created_at", Source::Standard("created_at")),
-        ("updated_at", Source::Standard("updated_at")),
         (
             "shared",
             Source::ParentExists {
