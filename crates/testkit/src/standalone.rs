@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::{
     http::Client,
+    instance::free_port,
     process::{self, Signal},
 };
 
@@ -61,6 +62,16 @@ impl Plan {
         Self::standalone(program).argument("--api-only")
     }
 
+    /// `isospin server`, on the database that its configuration names.
+    pub fn server(program: impl Into<PathBuf>) -> Self {
+        let plan = Self::standalone(program);
+        Self { arguments: vec!["server".to_owned()], ..plan }
+    }
+
+    fn is_server(&self) -> bool {
+        self.arguments.first().is_some_and(|subcommand| subcommand == "server")
+    }
+
     /// One more argument.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
@@ -99,6 +110,9 @@ impl Plan {
 impl Service {
     /// Starts it again, on the same state.
     pub fn start(&mut self) -> Result<()> {
+        if self.plan.is_server() {
+            return self.start_server();
+        }
         let began = Instant::now();
         let mut child = self.spawn(&self.command("127.0.0.1:0"))?;
         let output = child.stdout.take().context("no standard output")?;
@@ -114,6 +128,22 @@ impl Service {
         Ok(())
     }
 
+    /// A server says that it answers in its log only, so it is asked.
+    fn start_server(&mut self) -> Result<()> {
+        let began = Instant::now();
+        self.address = format!("127.0.0.1:{}", free_port()?);
+        self.child = Some(self.spawn(&self.command(&self.address))?);
+        while self.client().connect().is_err() {
+            let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if ended.is_some() || began.elapsed() > PATIENCE {
+                bail!("the server did not start (ended: {ended:?}); its log ends:\n{}", self.log_end());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.started_in = began.elapsed();
+        Ok(())
+    }
+
     /// The command that it is started by, but for the port. For a second one on the same state, for instance.
     pub fn command(&self, bind: &str) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
@@ -122,7 +152,9 @@ impl Service {
         words.extend(["--bind".to_owned(), bind.to_owned()]);
         words.extend(["--config-file".to_owned(), path(self.directory.path().join("isospin.conf"))]);
         words.extend(["--log-file".to_owned(), path(self.log_path())]);
-        words.extend(["--state-dir".to_owned(), path(self.state_dir())]);
+        if !self.plan.is_server() {
+            words.extend(["--state-dir".to_owned(), path(self.state_dir())]);
+        }
         words
     }
 
