@@ -27,17 +27,23 @@ pub(super) struct Agents {
 impl Configs {
     /// Reads the options, and finds out whether this process and this machine can run agents at all.
     pub(super) fn new(edge: &Edge) -> Result<Self, Stop> {
-        check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
-        if kernel::process::which("dnsmasq").is_none() {
-            return Err(Stop::failed(
-                "dnsmasq is not installed, and instances get their addresses from it; install the package dnsmasq-base, \
-                 or start no agents with --api-only",
-            ));
-        }
+        check()?;
         Ok(Self {
             linuxbridge: ::agent::linuxbridge::Config::from_oslo(edge.config())?,
             dhcp: ::agent::dhcp::Config::from_oslo(edge.config())?,
         })
+    }
+}
+
+/// Whether this process and this machine can run agents at all.
+pub(super) fn check() -> Result<(), Stop> {
+    check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
+    match kernel::process::which("dnsmasq") {
+        Some(_) => Ok(()),
+        None => Err(Stop::failed(
+            "dnsmasq is not installed, and instances get their addresses from it; install the package dnsmasq-base, or \
+             run `isospin standalone --api-only`, which starts no agents",
+        )),
     }
 }
 
@@ -83,7 +89,8 @@ fn check_capabilities(status: &str) -> Result<(), Stop> {
         return Ok(());
     }
     Err(Stop::failed(format!(
-        "agents make bridges and namespaces, which needs root ({} missing); run as root, or start no agents with --api-only",
+        "agents make bridges and namespaces, which needs root ({} missing); run as root, or \
+         run `isospin standalone --api-only`, which starts no agents",
         missing.join(" and ")
     )))
 }

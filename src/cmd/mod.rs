@@ -53,8 +53,17 @@ enum Command {
     /// Talk to a Neutron API: net-list, port-create, agent-list and the rest of the old neutron command
     #[command(disable_help_flag = true)]
     Client(ClientArgs),
+    /// Show how to configure it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Make links named as upstream's programs, which run this binary
     Links(links::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print a configuration file that names every option that is read, with its default
+    Sample,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +103,10 @@ impl Command {
             Self::Agent(args) => agent::run(common, args),
             Self::Demo(args) => demo::run(common, args),
             Self::Links(args) => links::run(args),
+            Self::Config(ConfigCommand::Sample) => {
+                let _ = write!(std::io::stdout(), "{}", oslo::config::sample(oslo::config::options::CATALOG));
+                Ok(())
+            }
             Self::Client(args) => match crate::client::run(args.words) {
                 ExitCode::SUCCESS => Ok(()),
                 _ => Err(Stop::failed("the client failed")),

@@ -119,6 +119,7 @@ impl Server {
             Err(error) => tracing::error!("the API ended: {error}"),
         }
         self.background.abort();
+        let _ = self.background.await;
     }
 }
 

@@ -18,7 +18,16 @@ use super::super::Stop;
 /// The instance's Ethernet card.
 const CARD: &str = "eth0";
 /// What the DHCP client calls: it notes what the client was given and leaves the machine as it is.
-const SCRIPT: &str = "#!/bin/sh\n[ \"$1\" != bound ] || env > \"$ISOSPIN_LEASE\"\n";
+const SCRIPT: &str = r#"#!/bin/sh
+[ "$1" = bound ] || exit 0
+{
+    echo "ip=$ip"
+    echo "mask=$mask"
+    echo "router=$router"
+    echo "dns=$dns"
+    echo "mtu=$mtu"
+} > "$ISOSPIN_LEASE"
+"#;
 /// How long a DHCP client or a ping may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -104,7 +113,7 @@ impl Instance {
         let output = self.run(command).await?;
         let text = std::fs::read_to_string(&noted)
             .map_err(|_| Stop::failed(format!("{} got no answer by DHCP: {}", self.name, last_line(&output.stderr))))?;
-        let lease = Lease::of_environment(&text)
+        let lease = Lease::of_notes(&text)
             .ok_or_else(|| Stop::failed(format!("{} was told no address by DHCP: {text}", self.name)))?;
         if lease.net.addr() != self.address {
             return Err(Stop::failed(format!("{} got {lease} by DHCP, but its port has {}", self.name, self.address)));
@@ -183,8 +192,8 @@ fn ping_result(text: &str) -> Option<String> {
 }
 
 impl Lease {
-    /// Reads the variables that udhcpc gives its script.
-    fn of_environment(text: &str) -> Option<Self> {
+    /// Reads what the script noted.
+    fn of_notes(text: &str) -> Option<Self> {
         let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
         let first = |name: &str| variables.get(name)?.split_whitespace().next()?.parse::<IpAddr>().ok();
         let prefix = variables.get("mask")?.parse().ok()?;
@@ -221,11 +230,11 @@ mod tests {
 
     #[test]
     fn a_lease_is_read_from_what_the_client_notes() {
-        let text = "PATH=/bin\nip=10.77.0.5\nmask=24\nsubnet=255.255.255.0\nrouter=10.77.0.1\ndns=10.77.0.2 10.77.0.3\nmtu=1450\n";
-        let lease = Lease::of_environment(text).unwrap();
+        let text = "ip=10.77.0.5\nmask=24\nrouter=10.77.0.1\ndns=10.77.0.2 10.77.0.3\nmtu=1450\n";
+        let lease = Lease::of_notes(text).unwrap();
         assert_eq!(lease.to_string(), "10.77.0.5/24, gateway 10.77.0.1, DNS 10.77.0.2, MTU 1450");
-        assert_eq!(Lease::of_environment("PATH=/bin\n"), None);
-        assert_eq!(Lease::of_environment("ip=10.0.0.1\nmask=24\n").unwrap().to_string(), "10.0.0.1/24");
+        assert_eq!(Lease::of_notes("ip=\nmask=\n"), None);
+        assert_eq!(Lease::of_notes("ip=10.0.0.1\nmask=24\nrouter=\ndns=\nmtu=\n").unwrap().to_string(), "10.0.0.1/24");
     }
 
     #[test]

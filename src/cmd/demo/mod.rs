@@ -17,6 +17,7 @@ use kernel::System;
 use serde_json::Value;
 
 use super::Stop;
+use super::agents;
 use super::args::Common;
 use super::edge::Edge;
 use super::service::{self, Signals};
@@ -56,6 +57,7 @@ pub(super) struct Args {
 pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
     let given = args.state_dir.unwrap_or_else(|| STATE_DIR.into());
     let state_dir = std::path::absolute(&given).unwrap_or(given);
+    agents::check()?;
     instance::check_programs()?;
     let interrupted = prepare(&state_dir)?;
     let mut sources = standalone::sources(&before.and(args.common), Some(&state_dir), args.bind);
@@ -64,96 +66,115 @@ pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
     let mut edge = Edge::new("isospin", sources)?;
     let result = service::runtime(&edge)?.block_on(async {
         let mut signals = Signals::new()?;
-        if interrupted {
-            clear(&edge, &state_dir).await?;
-        }
-        perform(&mut edge, &mut signals, &state_dir, args.keep).await
+        let demo = Demo { state_dir: &state_dir, interrupted, keep: args.keep };
+        demo.perform(&mut edge, &mut signals).await
     });
     match result {
         Ok(()) => remove(&state_dir),
+        // Nothing was started: there is nothing to look at, and nothing to clean up.
+        Err(stop) if !state_dir.join(standalone::DATABASE).exists() => remove(&state_dir).and(Err(stop)),
         Err(stop) => Err(Stop::failed(format!("{stop}\nThe log of the service is {}.", log.display()))),
     }
 }
 
-/// Starts the service, plays the scene, and removes what it made whether it went well or not.
-async fn perform(edge: &mut Edge, signals: &mut Signals, state_dir: &Path, keep: bool) -> Result<(), Stop> {
-    let mut story = Story::new();
-    story.title("Isospin: a network service, its Linux bridge agent and its DHCP agent in one process.");
-    let mut service = story.step(Standalone::start(edge, false)).await?;
-    story.tell(&format!("the API answers on http://{}, on a database made just now", service.address));
-    let cloud = Cloud::new(&state_dir.join("clouds.yaml"));
-    let host = edge.config().host()?;
-    let played = tokio::select! {
-        played = scene(&mut story, &cloud, &host, state_dir) => played,
-        stop = service.ended() => Err(stop),
-        () = signals.stop(edge) => Err(Stop::failed("interrupted")),
-    };
-    if played.is_ok() && keep {
-        invite(&mut story, &service);
-        tokio::select! {
-            () = signals.stop(edge) => {}
-            stop = service.ended() => story.line(&stop.to_string()),
-        }
-    }
-    let cleared = story.step(clean_up(&cloud, state_dir)).await;
-    if cleared.is_ok() {
-        story.tell("removed all of it; no device, namespace or process is left behind");
-    }
-    service::ending(signals, service.stop()).await;
-    // What went wrong first is what matters.
-    played.and(cleared)
+/// What is asked for, and what there was before.
+struct Demo<'a> {
+    state_dir: &'a Path,
+    interrupted: bool,
+    keep: bool,
 }
 
-/// What the demo shows.
-async fn scene(story: &mut Story, cloud: &Cloud, host: &str, state_dir: &Path) -> Result<(), Stop> {
-    story.step(cloud.agents_alive(2, PATIENCE)).await?;
-    story.tell("the Linux bridge agent and the DHCP agent of this host have reported");
+impl Demo<'_> {
+    /// Starts the service, plays the scene, and removes what it made whether it went well or not.
+    async fn perform(&self, edge: &mut Edge, signals: &mut Signals) -> Result<(), Stop> {
+        let mut story = Story::new();
+        story.title("Isospin: a network service, its Linux bridge agent and its DHCP agent in one process.");
+        let mut service = story.step(Standalone::start(edge, false)).await?;
+        let database =
+            if self.interrupted { "the database of a demo that was cut short" } else { "a database made just now" };
+        story.tell(&format!("the API answers on http://{}, on {database}", service.address));
+        let cloud = Cloud::new(&self.state_dir.join("clouds.yaml"));
+        let host = edge.config().host()?;
+        let played = tokio::select! {
+            played = self.scene(&mut story, &cloud, &host) => played,
+            stop = service.ended() => Err(stop),
+            () = signals.stop(edge) => Err(Stop::failed("interrupted")),
+        };
+        if let (Ok([one, two]), true) = (&played, self.keep) {
+            invite(&story, &service, one, two);
+            tokio::select! {
+                () = signals.stop(edge) => {}
+                stop = service.ended() => story.line(&stop.to_string()),
+            }
+        }
+        let cleared = story.step(clean_up(&cloud, self.state_dir)).await;
+        if cleared.is_ok() {
+            story.tell("removed all of it; no device, namespace or process is left behind");
+        }
+        service::ending(signals, service.stop()).await;
+        // What went wrong first is what matters.
+        played.and(cleared)
+    }
+
+    /// What the demo shows.
+    async fn scene(&self, story: &mut Story, cloud: &Cloud, host: &str) -> Result<[Instance; 2], Stop> {
+        story.step(cloud.agents_alive(2, PATIENCE)).await?;
+        story.tell("the Linux bridge agent and the DHCP agent of this host have reported");
+        if self.interrupted {
+            story.step(clean_up(cloud, self.state_dir)).await?;
+            story.tell("removed what the demo before had left");
+        }
+        let instances = create(story, cloud, host).await?;
+        for instance in &instances {
+            let active = async {
+                instance.plug().await?;
+                cloud.port_active(&instance.port.to_string(), PATIENCE).await
+            };
+            story.step(active).await?;
+            let tap = instance.tap();
+            story.tell(&format!("plugged {}: the device {tap} appeared, and the port is ACTIVE", instance.name));
+        }
+        for instance in &instances {
+            let lease = story.step(instance.lease(self.state_dir)).await?;
+            story.tell(&format!("{} got {lease} by DHCP, from udhcpc", instance.name));
+        }
+        let [one, two] = &instances;
+        let answered = story.step(one.ping(two.address)).await?;
+        story.tell(&format!("{} pings {}: {answered}", one.name, two.name));
+        for table in ["net-list", "port-list", "agent-list"] {
+            story.table(&format!("isospin client {table}"), &cloud.table(&[table]).await?);
+        }
+        story.line("");
+        Ok(instances)
+    }
+}
+
+/// Creates a network and two ports on it.
+async fn create(story: &mut Story, cloud: &Cloud, host: &str) -> Result<[Instance; 2], Stop> {
     let network = story.step(cloud.create(&["net-create", "demo"])).await?;
     story.tell(&format!("created the network demo, MTU {}", network["mtu"]));
     story.step(cloud.create(&["subnet-create", "--name", "demo", "demo", CIDR])).await?;
     story.tell(&format!("created its subnet {CIDR} with DHCP"));
-
-    let mut instances = Vec::new();
-    for name in NAMES {
-        let words =
-            ["port-create", "--name", name, "demo", "--binding:host_id", host, "--device-owner", "compute:demo"];
-        let port = story.step(cloud.create(&words)).await?;
-        let instance = Instance::of_port(name, &port)?;
-        story.tell(&format!("created the port {name}: {}, {}", instance.address, instance.mac));
-        instances.push(instance);
-    }
-    for instance in &instances {
-        let active = async {
-            instance.plug().await?;
-            cloud.port_active(&instance.port.to_string(), PATIENCE).await
-        };
-        story.step(active).await?;
-        story.tell(&format!(
-            "plugged {}: the device {} appeared, and the port is ACTIVE",
-            instance.name,
-            instance.tap()
-        ));
-    }
-    for instance in &instances {
-        let lease = story.step(instance.lease(state_dir)).await?;
-        story.tell(&format!("{} got {lease} by DHCP, from udhcpc", instance.name));
-    }
-    let [one, two] = &instances[..] else { return Ok(()) };
-    let answered = story.step(one.ping(two.address)).await?;
-    story.tell(&format!("{} pings {}: {answered}", one.name, two.name));
-    for table in ["net-list", "port-list", "agent-list"] {
-        story.table(&format!("isospin client {table}"), &cloud.table(&[table]).await?);
-    }
-    Ok(())
+    let [one, two] = NAMES;
+    Ok([create_port(story, cloud, host, one).await?, create_port(story, cloud, host, two).await?])
 }
 
-fn invite(story: &mut Story, service: &Standalone) {
+async fn create_port(story: &mut Story, cloud: &Cloud, host: &str, name: &'static str) -> Result<Instance, Stop> {
+    let words = ["port-create", "--name", name, "demo", "--binding:host_id", host, "--device-owner", "compute:demo"];
+    let port = story.step(cloud.create(&words)).await?;
+    let instance = Instance::of_port(name, &port)?;
+    story.tell(&format!("created the port {name}: {}, {}", instance.address, instance.mac));
+    Ok(instance)
+}
+
+fn invite(story: &Story, service: &Standalone, one: &Instance, two: &Instance) {
     let clouds = service.state_dir.join("clouds.yaml");
+    let program = std::env::current_exe().unwrap_or_else(|_| "isospin".into());
     story.line("It stays up until Ctrl-C. To look around from another terminal:");
-    story.line(&format!("  export OS_CLIENT_CONFIG_FILE={}", clouds.display()));
+    story.line(&format!("  export OS_CLIENT_CONFIG_FILE={} OS_CLOUD=isospin", clouds.display()));
     story.line("  openstack --os-cloud isospin port list");
-    story.line("  OS_CLOUD=isospin isospin client net-list");
-    story.line(&format!("  ip netns exec {} ping {}", NAMES[0], "10.77.0.2"));
+    story.line(&format!("  {} client net-list", program.display()));
+    story.line(&format!("  ip netns exec {} ping {}", one.name, two.address));
     story.line("");
 }
 
@@ -176,17 +197,6 @@ async fn clean_up(cloud: &Cloud, state_dir: &Path) -> Result<(), Stop> {
     traces.gone(&system, PATIENCE).await
 }
 
-/// Finishes what a demo that was cut short had begun, on its own state, so that the next begins fresh.
-async fn clear(edge: &Edge, state_dir: &Path) -> Result<(), Stop> {
-    let service = Standalone::start(edge, false).await?;
-    let cloud = Cloud::new(&state_dir.join("clouds.yaml"));
-    cloud.agents_alive(2, PATIENCE).await?;
-    let cleared = clean_up(&cloud, state_dir).await;
-    service.stop().await;
-    cleared?;
-    empty(state_dir)
-}
-
 /// Makes the state directory, and tells whether an interrupted demo left its state there.
 fn prepare(state_dir: &Path) -> Result<bool, Stop> {
     let failed = |error| Stop::because(format!("cannot use {} as the state directory", state_dir.display()), error);
@@ -201,22 +211,6 @@ fn prepare(state_dir: &Path) -> Result<bool, Stop> {
     }
     std::fs::write(&marker, "The demo may remove everything in this directory.\n").map_err(failed)?;
     Ok(ours && state_dir.join(standalone::DATABASE).exists())
-}
-
-/// Removes the files of a service, but not the log and the mark that the directory is ours.
-fn empty(state_dir: &Path) -> Result<(), Stop> {
-    let failed = |error| Stop::because(format!("cannot empty {}", state_dir.display()), error);
-    for entry in std::fs::read_dir(state_dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let keep = [MARKER, "isospin.log"].iter().any(|name| path.ends_with(name));
-        let removed = match (keep, path.is_dir()) {
-            (true, _) => Ok(()),
-            (false, true) => std::fs::remove_dir_all(&path),
-            (false, false) => std::fs::remove_file(&path),
-        };
-        removed.map_err(failed)?;
-    }
-    Ok(())
 }
 
 fn remove(state_dir: &Path) -> Result<(), Stop> {
@@ -245,8 +239,6 @@ mod tests {
         assert!(!prepare(&fresh).unwrap(), "an empty directory of ours is fresh");
         std::fs::write(fresh.join(standalone::DATABASE), "").unwrap();
         assert!(prepare(&fresh).unwrap(), "a database of ours is what an interrupted demo left");
-        empty(&fresh).unwrap();
-        assert!(!prepare(&fresh).unwrap());
         remove(&fresh).unwrap();
         assert!(!fresh.exists());
     }

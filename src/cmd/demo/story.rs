@@ -37,9 +37,6 @@ impl Story {
     /// A table under the command that shows it.
     pub(super) fn table(&self, command: &str, table: &str) {
         self.line(&format!("\n$ {command}\n{}", table.trim_end()));
-        if command.ends_with("agent-list") {
-            self.line("");
-        }
     }
 
     /// A line as it is. Nobody reading is no reason to fail.
