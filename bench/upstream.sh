@@ -87,15 +87,17 @@ mariadb_up() {
     grant all on floor.* to neutron@'127.0.0.1'; grant all on floor.* to neutron@localhost"
 }
 
-rabbitmq() { # PROGRAM ARGUMENTS…
+rabbitmq() ( # PROGRAM ARGUMENTS…, in a process of its own
   local program=$1; shift
-  env HOME="$RUN/rabbit" ERL_EPMD_PORT=$EPMD_PORT ERL_EPMD_ADDRESS=127.0.0.1 \
+  # Erlang writes its dumps where it stands.
+  cd "$RUN/rabbit"
+  exec env HOME="$RUN/rabbit" ERL_EPMD_PORT=$EPMD_PORT ERL_EPMD_ADDRESS=127.0.0.1 \
     RABBITMQ_NODENAME="bench$API_PORT@localhost" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
     RABBITMQ_NODE_PORT="$MQ_PORT" RABBITMQ_DIST_PORT="$DIST_PORT" RABBITMQ_MNESIA_BASE="$RUN/rabbit/db" \
     RABBITMQ_LOG_BASE="$RUN/rabbit/log" RABBITMQ_PID_FILE="$RUN/rabbit/pid" RABBITMQ_CONFIG_FILE="$RUN/rabbit/none" \
     RABBITMQ_ENABLED_PLUGINS_FILE="$RUN/rabbit/plugins" RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
     "/usr/lib/rabbitmq/bin/$program" "$@"
-}
+)
 
 rabbitmq_up() {
   mkdir -p "$RUN/rabbit"
