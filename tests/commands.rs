@@ -7,7 +7,9 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use testkit::wait;
 
 const ISOSPIN: &str = env!("CARGO_BIN_EXE_isospin");
 
@@ -56,14 +58,12 @@ impl Service {
 
     /// Waits for the end, with a limit.
     fn ended(mut self) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < deadline, "the service does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let mut status = None;
+        wait::until(Duration::from_secs(20), || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.expect("the service ends").code().unwrap_or(-1)
     }
 }
 
@@ -224,14 +224,11 @@ fn hangup_opens_the_log_anew_and_takes_what_it_can() {
     std::fs::rename(&log, &moved).unwrap();
     std::fs::write(&conf, "[DEFAULT]\ndebug = true\ndns_domain = example.org\nbind_port = 1\n").unwrap();
     service.signal("HUP");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let text = loop {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        if text.contains("dns_domain") || Instant::now() > deadline {
-            break text;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let mut text = String::new();
+    wait::until(Duration::from_secs(10), || {
+        text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("dns_domain")
+    });
     assert!(text.contains("INFO isospin.cmd.edge [-] [DEFAULT] debug has a new value\n"), "{text}");
     assert!(text.contains("[DEFAULT] dns_domain has a new value, which waits for a restart\n"), "{text}");
     assert!(!text.contains("bind_port"), "the command line still says it: {text}");

@@ -282,7 +282,7 @@ mod tests {
             lines,
             [
                 "WARNING isospin.oslo.log.tests [None req-1 u1 p1 - - - -] inside",
-            "INFO isospin.oslo.log.tests [None req-2 - - - - - -] at an agent",
+                "INFO isospin.oslo.log.tests [None req-2 - - - - - -] at an agent",
                 "ERROR isospin.oslo.log.tests [-] outside",
             ]
         );

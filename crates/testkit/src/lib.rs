@@ -14,3 +14,4 @@ pub mod postgres;
 pub mod process;
 #[cfg(feature = "programs")]
 pub mod standalone;
+pub mod wait;
