@@ -111,6 +111,11 @@ fn a_mistake_in_a_file_is_told_with_its_line() {
             "neutron-server: a.conf:1: no section yet: a line such as [DEFAULT] must come first: \"debug = true\"",
         ),
         ("", "neutron-server: no database: set connection in [database] of a --config-file"),
+        (
+            "[DEFAULT]\nauth_strategy = keystone\n[database]\nconnection = sqlite:///a.sqlite\n",
+            "neutron-server: a.conf:2: [DEFAULT] auth_strategy = keystone: this version does not speak to Keystone yet; \
+             allowed: noauth",
+        ),
     ];
     for (text, message) in cases {
         std::fs::write(dir.path().join("a.conf"), text).unwrap();

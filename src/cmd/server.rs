@@ -10,7 +10,7 @@ use server::Parts;
 use super::Stop;
 use super::args::Common;
 use super::edge::Edge;
-use super::service::{self, Server, Signals};
+use super::service::{self, Connection, Server, Signals};
 
 /// Run the API server.
 #[derive(Debug, clap::Args)]
@@ -44,8 +44,13 @@ async fn serve(edge: &mut Edge) -> Result<(), Stop> {
     let Some(url) = edge.config().get::<Option<String>>("database", "connection")? else {
         return Err(Stop::usage("no database: set connection in [database] of a --config-file"));
     };
+    service::check_auth(edge)?;
     let address = service::address(edge)?;
-    let database = service::connect(&url).await?;
+    let connection = Connection::new(edge, &url)?;
+    let database = tokio::select! {
+        database = connection.open() => database?,
+        () = signals.stop(edge) => return Ok(()),
+    };
     db::migrate::check(&database).await.map_err(super::db::database_failed)?;
     let listener = service::listen(address).await?;
     let bus = Bus::in_process();

@@ -15,7 +15,7 @@ use super::agents::{Agents, Configs};
 use super::args::Common;
 use super::db::sqlite_url;
 use super::edge::Edge;
-use super::service::{self, Server, Signals};
+use super::service::{self, Connection, Server, Signals};
 
 /// Where the API answers when nothing else is said.
 const BIND: &str = "127.0.0.1:9696";
@@ -108,6 +108,7 @@ impl Standalone {
     /// Starts everything; when it returns, the API answers.
     pub(super) async fn start(edge: &Edge, api_only: bool) -> Result<Self, Stop> {
         let config = service::config(edge)?;
+        service::check_auth(edge)?;
         let agents = if api_only { None } else { Some(Configs::new(edge)?) };
         let state_dir: PathBuf = edge.config().get("DEFAULT", "state_path")?;
         let lock = lock(&state_dir)?;
@@ -115,7 +116,8 @@ impl Standalone {
         let listener = service::listen(address).await?;
         let address = listener.local_addr().unwrap_or(address);
         let configured: Option<String> = edge.config().get("database", "connection")?;
-        let database = service::connect(&configured.unwrap_or_else(|| sqlite_url(&state_dir))).await?;
+        let url = configured.unwrap_or_else(|| sqlite_url(&state_dir));
+        let database = Connection::new(edge, &url)?.open().await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
         let parts = Arc::new(Parts::new(database, bus.clone(), config));
