@@ -1,0 +1,142 @@
+//! Other people's clients against the standalone service, through the clouds.yaml that it writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+use std::{path::PathBuf, time::Instant};
+
+use serde_json::{Value, json};
+use testkit::{
+    clients::Clients,
+    standalone::{Plan, Service},
+};
+
+/// A command, its exit code, and what its output (or, where it fails, its error output) must contain.
+type Step = (&'static str, i64, &'static [&'static str]);
+
+const STEPS: &[Step] = &[
+    (
+        "network create blue --description first --mtu 1400 -f value -c name -c mtu -c status",
+        0,
+        &["blue", "1400", "ACTIVE"],
+    ),
+    ("network create green --disable -f value -c admin_state_up", 0, &["False"]),
+    ("network list -f value -c Name --sort-column Name", 0, &["blue\ngreen\n"]),
+    ("network list --name blue -f value -c Name", 0, &["blue"]),
+    ("network set blue --name azure --tag a --tag b", 0, &[]),
+    ("network show azure -f value -c name -c tags -c description", 0, &["azure", "first", "['a', 'b']"]),
+    ("network list --tags a,b -f value -c Name", 0, &["azure"]),
+    ("network unset azure --tag a", 0, &[]),
+    ("network show azure -f value -c tags", 0, &["['b']"]),
+    ("network show nope", 1, &["No Network found for nope"]),
+    ("network delete nope", 1, &["Failed to delete network with name or ID 'nope'"]),
+    ("network create bad --mtu -5", 1, &["BadRequestException: 400", "Invalid input for mtu"]),
+    (
+        "subnet create four --network azure --subnet-range 192.0.2.0/24 --dns-nameserver 9.9.9.9 --gateway 192.0.2.254 \
+         --allocation-pool start=192.0.2.10,end=192.0.2.20 --host-route destination=198.51.100.0/24,gateway=192.0.2.2 \
+         -f json",
+        0,
+        &["192.0.2.254", "9.9.9.9", "198.51.100.0/24", "192.0.2.20"],
+    ),
+    (
+        "subnet create six --network azure --subnet-range 2001:db8::/64 --ip-version 6 --ipv6-ra-mode slaac \
+         --ipv6-address-mode slaac -f value -c gateway_ip -c ipv6_ra_mode",
+        0,
+        &["2001:db8::", "slaac"],
+    ),
+    ("subnet create twice --network azure --subnet-range 192.0.2.0/25", 1, &["BadRequestException: 400", "overlap"]),
+    ("subnet set four --dns-nameserver 1.1.1.1 --no-dhcp --tag s", 0, &[]),
+    (
+        "subnet show four -f value -c dns_nameservers -c enable_dhcp -c tags",
+        0,
+        &["'1.1.1.1'", "'9.9.9.9'", "False", "['s']"],
+    ),
+    ("subnet unset four --dns-nameserver 9.9.9.9 --tag s", 0, &[]),
+    ("subnet show four -f value -c dns_nameservers -c tags", 0, &["['1.1.1.1']", "[]"]),
+    ("subnet list --network azure --ip-version 4 -f value -c Name", 0, &["four"]),
+    (
+        "port create one --network azure --fixed-ip subnet=four,ip-address=192.0.2.15 -f value -c fixed_ips",
+        0,
+        &["192.0.2.15"],
+    ),
+    (
+        "port create two --network azure --mac-address fa:16:3e:00:00:02 --tag p -f json",
+        0,
+        &["fa:16:3e:00:00:02", "2001:db8::f816:3eff:fe00:2"],
+    ),
+    ("port create clash --network azure --mac-address fa:16:3e:00:00:02", 1, &["ConflictException: 409"]),
+    ("port list --network azure -f value -c Name --sort-column Name", 0, &["one\ntwo\n"]),
+    ("port list --fixed-ip ip-address=192.0.2.15 -f value -c Name", 0, &["one"]),
+    (
+        "port set one --name uno --allowed-address ip-address=192.0.2.100 --extra-dhcp-option name=mtu,value=1300",
+        0,
+        &[],
+    ),
+    ("port show uno -f json", 0, &["192.0.2.100", "\"1300\"", "unbound"]),
+    ("port unset uno --allowed-address ip-address=192.0.2.100,mac-address=WRONG", 1, &[]),
+    ("port set uno --no-allowed-address --no-security-group --disable-port-security --disable", 0, &[]),
+    ("port show uno -f value -c port_security_enabled -c admin_state_up -c security_group_ids", 0, &["False"]),
+    ("port unset two --tag p", 0, &[]),
+    ("security group create web --description w -f value -c name", 0, &["web"]),
+    ("security group rule create web --protocol tcp --dst-port 80:90 -f value -c port_range_max", 0, &["90"]),
+    ("security group rule create web --protocol tcp --dst-port 80:90", 1, &["ConflictException: 409"]),
+    ("security group rule list web -f value -c Direction", 0, &["egress", "ingress"]),
+    ("security group set web --name www --tag t", 0, &[]),
+    ("security group show www -f value -c tags", 0, &["['t']"]),
+    ("security group list -f value -c Name", 0, &["default", "www"]),
+    ("security group delete www", 0, &[]),
+    ("network agent list", 0, &[]),
+    ("extension list --network -f value -c Alias", 0, &["binding", "security-group", "standard-attr-tag"]),
+    ("extension show security-group -f value -c alias", 0, &["security-group"]),
+    ("network delete azure", 1, &["ConflictException: 409", "There are one or more ports still in use on the network"]),
+    ("port delete uno two", 0, &[]),
+    ("subnet delete four six", 0, &[]),
+    ("network delete azure green", 0, &[]),
+    ("network list -f value", 0, &[]),
+];
+
+fn start() -> Service {
+    Plan::api_only(env!("CARGO_BIN_EXE_isospin")).start().unwrap()
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+#[test]
+fn openstackclient_does_its_everyday_work() {
+    let (service, clients) = (start(), Clients::find().unwrap());
+    let began = Instant::now();
+    let words = STEPS.iter().map(|(line, ..)| json!(line.split_whitespace().collect::<Vec<_>>()));
+    let commands = Value::Array(words.collect()).to_string();
+    let results: Value =
+        serde_json::from_str(&clients.python(&service, &script("commands.py"), &commands).unwrap()).unwrap();
+    let mut wrong = Vec::new();
+    for ((line, code, expected), result) in STEPS.iter().zip(results.as_array().unwrap()) {
+        let said = result[if *code == 0 { "out" } else { "err" }].as_str().unwrap();
+        if result["code"] != *code || !expected.iter().all(|text| said.contains(text)) {
+            wrong.push(format!("openstack {line}\n  expected {code} {expected:?}\n  got {result}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} commands:\n{}", wrong.len(), STEPS.len(), wrong.join("\n"));
+    println!("{} commands of openstack in {:?}", STEPS.len(), began.elapsed());
+    service.finish().unwrap();
+}
+
+/// The command line that the service itself tells people to try.
+#[test]
+fn the_line_that_it_prints_works() {
+    let (service, clients) = (start(), Clients::find().unwrap());
+    service.client().create("networks", json!({"name": "blue"})).unwrap();
+    let output = clients.openstack(&service, &["network", "list"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("| blue "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    service.finish().unwrap();
+}
+
+#[test]
+fn openstacksdk_does_its_everyday_work() {
+    let (service, clients) = (start(), Clients::find().unwrap());
+    let began = Instant::now();
+    assert!(clients.python(&service, &script("sdk_script.py"), "").unwrap().ends_with("ok\n"));
+    println!("openstacksdk in {:?}", began.elapsed());
+    service.finish().unwrap();
+}
