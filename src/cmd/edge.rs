@@ -58,6 +58,10 @@ fn warn(config: &Config) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let idle = config.idle();
+    if !idle.is_empty() {
+        tracing::info!("nothing acts on these options yet: {}", idle.join(", "));
+    }
 }
 
 fn log_settings(program: &str, config: &Config) -> Result<Settings, ConfigError> {

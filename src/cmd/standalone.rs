@@ -87,7 +87,6 @@ pub(super) fn sources(common: &Common, state_dir: Option<&Path>, bind: Option<So
         (("DEFAULT", "bind_port"), port.to_owned()),
         (("DEFAULT", "auth_strategy"), "noauth".to_owned()),
         (("DEFAULT", "core_plugin"), "ml2".to_owned()),
-        (("DEFAULT", "interface_driver"), "linuxbridge".to_owned()),
         (("ml2", "mechanism_drivers"), "linuxbridge,openvswitch".to_owned()),
         (("ml2", "extension_drivers"), "port_security".to_owned()),
         // A single host has nobody to tunnel to.

@@ -101,6 +101,14 @@ impl Config {
         &self.warnings
     }
 
+    /// Options that some source sets although nothing acts on them yet, as `[group] name`.
+    pub fn idle(&self) -> Vec<String> {
+        let idle = |setting: &Setting| {
+            setting.origin != Origin::Default && matches!(setting.option.status, Status::Idle | Status::Unserved)
+        };
+        self.all().filter(|(.., setting)| idle(setting)).map(|(group, name, _)| format!("[{group}] {name}")).collect()
+    }
+
     /// The value of an option, as the type that is asked for.
     pub fn get<T: FromValue>(&self, group: &str, name: &str) -> Result<T, ConfigError> {
         self.value(group, name)
@@ -198,7 +206,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let mut bad = Vec::new();
         for (group, name, setting) in self.all() {
-            if setting.option.status == Status::Served
+            if matches!(setting.option.status, Status::Served | Status::Idle)
                 && let Err(problem) = self.value(group, name)
             {
                 bad.push(self.bad_value(problem));

@@ -35,6 +35,8 @@ pub enum Kind {
 pub enum Status {
     /// It is read.
     Served,
+    /// It is known with its kind, so a wrong value is an error, but nothing acts on it yet.
+    Idle,
     /// It is upstream's, and nothing reads it yet.
     Unserved,
     /// It was upstream's once, or has no meaning here: the text says what to do instead.
@@ -100,6 +102,12 @@ impl Opt {
     /// The value must not be shown.
     pub const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// Nothing acts on it yet.
+    pub const fn idle(mut self) -> Self {
+        self.status = Status::Idle;
         self
     }
 

@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn what_is_served_says_what_it_does() {
         for (group, option) in each() {
-            if option.status == Status::Served {
+            if matches!(option.status, Status::Served | Status::Idle) {
                 let help = option.help;
                 assert!(
                     help.ends_with('.') && help.len() > 10,

@@ -167,7 +167,11 @@ fn options_that_upstream_dropped_say_what_to_do() {
 
 #[test]
 fn upstream_options_that_nothing_reads_yet_are_no_surprise() {
-    assert_eq!(warnings("[ovs]\nbridge_mappings = a:b\n[cors]\nallowed_origin = *\n"), [""; 0]);
+    let text =
+        "[DEFAULT]\nallow_bulk = false\ndebug = true\n[ovs]\nbridge_mappings = a:b\n[cors]\nallowed_origin = *\n";
+    assert_eq!(warnings(text), [""; 0]);
+    assert_eq!(load(text).idle(), ["[DEFAULT] allow_bulk", "[cors] allowed_origin", "[ovs] bridge_mappings"]);
+    assert!(error("[DEFAULT]\nallow_bulk = perhaps\n").contains("neither true nor false"));
 }
 
 #[test]

@@ -13,26 +13,30 @@ pub(super) static GROUPS: &[Group] = &[
             int("polling_interval")
                 .min(1)
                 .default("2")
-                .help("Seconds between full checks of what events may have missed."),
+                .help("Seconds between full checks of what events may have missed.")
+                .idle(),
             int("quitting_rpc_timeout")
                 .min(0)
                 .default("10")
-                .help("Seconds that a call may take while the agent stops."),
+                .help("Seconds that a call may take while the agent stops.")
+                .idle(),
             list("extensions").help("Agent extensions to load."),
             text("availability_zone").default("nova").help("Zone that this agent belongs to."),
             boolean("log_agent_heartbeats", false).help("Whether each report is logged."),
             int("check_child_processes_interval")
                 .min(0)
                 .default("60")
-                .help("Seconds between checks of child processes; their end is noticed at once in any case."),
+                .help("Seconds between checks of child processes; their end is noticed at once in any case.")
+                .idle(),
             choice("check_child_processes_action", &["respawn", "exit"])
                 .default("respawn")
-                .help("What to do when a child process has ended."),
+                .help("What to do when a child process has ended.")
+                .idle(),
             int("dscp").min(0).max(63).help("DSCP of tunnel packets."),
-            boolean("dscp_inherit", false).help("Whether tunnel packets take the DSCP of what they carry."),
-            text("root_helper").default("sudo").help("Accepted; the agents run as root and start no helper."),
-            text("root_helper_daemon").help("Accepted; the agents run as root and start no helper."),
-            boolean("use_helper_for_ns_read", true).help("Accepted; namespaces are read without a helper."),
+            boolean("dscp_inherit", false).help("Whether tunnel packets take the DSCP of what they carry.").idle(),
+            text("root_helper").default("sudo").help("Accepted; the agents run as root and start no helper.").idle(),
+            text("root_helper_daemon").help("Accepted; the agents run as root and start no helper.").idle(),
+            boolean("use_helper_for_ns_read", true).help("Accepted; namespaces are read without a helper.").idle(),
             retired("prevent_arp_spoofing", "ARP spoofing is always prevented where port security is on"),
         ],
     },
@@ -61,16 +65,18 @@ pub(super) static GROUPS: &[Group] = &[
             port("udp_srcport_max").default("0").help("Last source port of tunnel packets; 0 leaves it to the kernel."),
             port("udp_dstport").help("Destination port of tunnel packets; 8472 when unset, as the kernel has it."),
             boolean("arp_responder", false).help("Whether the host answers ARP for addresses behind tunnels."),
-            list("multicast_ranges").help("Multicast group of ranges of VXLAN identifiers: address:first:last."),
+            list("multicast_ranges").help("Multicast group of ranges of VXLAN identifiers: address:first:last.").idle(),
         ],
     },
     Group {
         name: "securitygroup",
         options: &[
             boolean("enable_security_group", true).help("Whether security groups exist and are enforced."),
-            text("firewall_driver").help("Firewall of this host: iptables, noop, or one of their class paths."),
-            boolean("enable_ipset", true).help("Whether remote groups become sets instead of a rule for each address."),
-            list("permitted_ethertypes").help("Further Ethernet types that may pass: 0x4008."),
+            text("firewall_driver").help("Firewall of this host: iptables, noop, or one of their class paths.").idle(),
+            boolean("enable_ipset", true)
+                .help("Whether remote groups become sets instead of a rule for each address.")
+                .idle(),
+            list("permitted_ethertypes").help("Further Ethernet types that may pass: 0x4008.").idle(),
         ],
     },
     Group {
@@ -78,7 +84,8 @@ pub(super) static GROUPS: &[Group] = &[
         options: &[
             text("interface_driver")
                 .default("openvswitch")
-                .help("How agents plug their own ports: linuxbridge, openvswitch, or one of their class paths."),
+                .help("How agents plug their own ports: linuxbridge, openvswitch, or one of their class paths.")
+                .idle(),
             text("dhcp_driver")
                 .default("neutron.agent.linux.dhcp.Dnsmasq")
                 .help("The DHCP server; there is one, dnsmasq."),
@@ -96,21 +103,26 @@ pub(super) static GROUPS: &[Group] = &[
             boolean("dhcp_broadcast_reply", false).help("Whether dnsmasq answers by broadcast."),
             int("resync_interval").min(1).default("5").help("Seconds after which what failed is tried again."),
             int("resync_throttle").min(0).default("1").help("Fewest seconds between two full resynchronisations."),
-            int("num_sync_threads").min(1).default("4").help("Networks that are worked on at the same time."),
+            int("num_sync_threads").min(1).default("4").help("Networks that are worked on at the same time.").idle(),
             int("bulk_reload_interval")
                 .min(0)
                 .default("0")
-                .help("Seconds over which reloads of dnsmasq are collected."),
+                .help("Seconds over which reloads of dnsmasq are collected.")
+                .idle(),
             boolean("enable_isolated_metadata", false)
                 .help("Whether the DHCP agent serves metadata on networks without router."),
             boolean("force_metadata", false).help("Whether the DHCP agent serves metadata on every network."),
             boolean("enable_metadata_network", false)
-                .help("Whether the DHCP agent serves metadata on a network of link-local addresses."),
+                .help("Whether the DHCP agent serves metadata on a network of link-local addresses.")
+                .idle(),
             text("ovs_integration_bridge")
                 .was(&[("ovs", "integration_bridge")])
                 .default("br-int")
-                .help("The Open vSwitch bridge that agents plug their ports into."),
-            boolean("ovs_use_veth", false).help("Whether agents plug into Open vSwitch by a pair of veth devices."),
+                .help("The Open vSwitch bridge that agents plug their ports into.")
+                .idle(),
+            boolean("ovs_use_veth", false)
+                .help("Whether agents plug into Open vSwitch by a pair of veth devices.")
+                .idle(),
             retired("dhcp_domain", "use dns_domain"),
             retired("use_namespaces", "namespaces are always used"),
             retired("dhcp_delete_namespaces", "namespaces are always removed"),
@@ -121,7 +133,7 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         name: "dhcp",
         options: &[
-            boolean("enable_ipv6", true).help("Whether the DHCP agent serves IPv6 subnets."),
+            boolean("enable_ipv6", true).help("Whether the DHCP agent serves IPv6 subnets.").idle(),
             int("dhcp_renewal_time").min(0).default("0").help("DHCP option 58 in seconds; 0 leaves it to dnsmasq."),
             int("dhcp_rebinding_time").min(0).default("0").help("DHCP option 59 in seconds; 0 leaves it to dnsmasq."),
         ],

@@ -15,7 +15,7 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("keystone")
                 .help("How callers are known: by a Keystone token, or not at all."),
             text("core_plugin").help("The core plug-in; there is one, ml2."),
-            list("service_plugins").help("Extensions beyond the core that the API serves."),
+            list("service_plugins").help("Extensions beyond the core that the API serves.").idle(),
             text("base_mac")
                 .default("fa:16:3e:00:00:00")
                 .help("First octets of generated MAC addresses; a fourth octet other than 00 is kept too."),
@@ -24,7 +24,7 @@ pub(super) static GROUPS: &[Group] = &[
                 .max(1000)
                 .default("16")
                 .help("Times a generated MAC address that is in use is replaced by another."),
-            boolean("allow_bulk", true).help("Whether one request may create many resources."),
+            boolean("allow_bulk", true).help("Whether one request may create many resources.").idle(),
             text("pagination_max_limit").default("-1").help("Most items in one answer; -1 or infinite sets no limit."),
             list("default_availability_zones").help("Zones for resources whose request names none."),
             int("max_dns_nameservers").min(0).default("5").help("Most DNS servers of one subnet."),
@@ -36,15 +36,17 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Seconds for which an address is leased; -1 for ever."),
             text("dns_domain").default("openstacklocal").help("Domain of the names that DHCP gives."),
             host("host").help("Name of this machine towards other services; its host name when unset."),
-            text("network_link_prefix").help("URL that replaces the API's own in links, for a server behind a proxy."),
-            boolean("filter_validation", true).help("Whether an unknown filter in a query is refused."),
+            text("network_link_prefix")
+                .help("URL that replaces the API's own in links, for a server behind a proxy.")
+                .idle(),
+            boolean("filter_validation", true).help("Whether an unknown filter in a query is refused.").idle(),
             int("global_physnet_mtu")
                 .min(0)
                 .default("1500")
                 .was(&[("ml2", "segment_mtu")])
                 .help("MTU of the physical networks, from which that of every network is computed."),
-            boolean("dhcp_agent_notification", true).help("Whether DHCP agents are told of changes."),
-            boolean("enable_traditional_dhcp", true).help("Whether networks are given to DHCP agents."),
+            boolean("dhcp_agent_notification", true).help("Whether DHCP agents are told of changes.").idle(),
+            boolean("enable_traditional_dhcp", true).help("Whether networks are given to DHCP agents.").idle(),
             int("dhcp_agents_per_network").min(1).default("1").help("DHCP agents that serve one network."),
             boolean("network_auto_schedule", true)
                 .help("Whether a DHCP agent that asks is given networks without agent."),
@@ -60,26 +62,40 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Seconds without report after which an agent counts as down; at least twice report_interval."),
             boolean("enable_new_agents", true).help("Whether an agent that reports for the first time is enabled."),
             boolean("enable_services_on_agents_with_admin_state_down", false)
-                .help("Whether agents that are disabled keep what they serve."),
+                .help("Whether agents that are disabled keep what they serve.")
+                .idle(),
             boolean("notify_nova_on_port_status_changes", true)
-                .help("Whether Nova hears of a port's change of status."),
+                .help("Whether Nova hears of a port's change of status.")
+                .idle(),
             boolean("notify_nova_on_port_data_changes", true)
-                .help("Whether Nova hears of a port's change of addresses."),
-            int("send_events_interval").min(1).default("2").help("Seconds over which events for Nova are collected."),
+                .help("Whether Nova hears of a port's change of addresses.")
+                .idle(),
+            int("send_events_interval")
+                .min(1)
+                .default("2")
+                .help("Seconds over which events for Nova are collected.")
+                .idle(),
             boolean("ipv6_pd_enabled", false)
-                .help("Whether an IPv6 subnet without CIDR or pool waits for prefix delegation."),
+                .help("Whether an IPv6 subnet without CIDR or pool waits for prefix delegation.")
+                .idle(),
             int("api_workers").min(0).help("Threads that serve the API; the number of processors when unset."),
-            int("rpc_workers").min(0).help("Accepted for its meaning upstream; one process serves everything here."),
+            int("rpc_workers")
+                .min(0)
+                .help("Accepted for its meaning upstream; one process serves everything here.")
+                .idle(),
             int("rpc_state_report_workers")
                 .min(0)
                 .default("1")
-                .help("Accepted for its meaning upstream; one process serves everything here."),
+                .help("Accepted for its meaning upstream; one process serves everything here.")
+                .idle(),
             text("vlan_transparent")
-                .help("Accepted; whether networks pass VLAN tags follows from the mechanism drivers."),
+                .help("Accepted; whether networks pass VLAN tags follows from the mechanism drivers.")
+                .idle(),
             int("graceful_shutdown_timeout")
                 .min(0)
                 .default("60")
-                .help("Seconds that requests in progress have to finish when the service stops; 0 sets no limit."),
+                .help("Seconds that requests in progress have to finish when the service stops; 0 sets no limit.")
+                .idle(),
             retired("allow_overlapping_ips", "addresses of different networks may always overlap"),
             retired("max_fixed_ips_per_port", "the number of addresses of a port is not limited"),
             retired("allow_pagination", "paging is always on"),
@@ -127,7 +143,8 @@ pub(super) static GROUPS: &[Group] = &[
             int("connection_recycle_time")
                 .was(&[("DEFAULT", "sql_idle_timeout"), ("database", "idle_timeout"), ("database", "sql_idle_timeout")])
                 .default("3600")
-                .help("Seconds after which a connection is replaced."),
+                .help("Seconds after which a connection is replaced.")
+                .idle(),
             int("max_retries")
                 .min(-1)
                 .default("10")
@@ -138,7 +155,7 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("10")
                 .was(&[("DEFAULT", "sql_retry_interval"), ("database", "reconnect_interval")])
                 .help("Seconds between attempts to reach the database."),
-            int("db_max_retries").min(-1).default("20").help("Times an operation is repeated after a deadlock."),
+            int("db_max_retries").min(-1).default("20").help("Times an operation is repeated after a deadlock.").idle(),
         ],
     },
     Group {
@@ -157,8 +174,11 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Security group rules of a project; -1 for no limit."),
             text("quota_driver")
                 .default("neutron.db.quota.driver_nolock.DbQuotaNoLockDriver")
-                .help("Accepted; quotas are always checked inside the transaction that creates."),
-            boolean("track_quota_usage", true).help("Accepted; usage is counted inside the transaction that creates."),
+                .help("Accepted; quotas are always checked inside the transaction that creates.")
+                .idle(),
+            boolean("track_quota_usage", true)
+                .help("Accepted; usage is counted inside the transaction that creates.")
+                .idle(),
             retired("quota_items", "every resource has its own quota option"),
         ],
     },
@@ -207,7 +227,9 @@ pub(super) static GROUPS: &[Group] = &[
         name: "ml2_type_vxlan",
         options: &[
             list("vni_ranges").help("Ranges of VXLAN identifiers for projects: 1:1000."),
-            text("vxlan_group").help("Multicast group for broadcasts; when unset, they go to each host by itself."),
+            text("vxlan_group")
+                .help("Multicast group for broadcasts; when unset, they go to each host by itself.")
+                .idle(),
         ],
     },
     Group {
@@ -220,23 +242,25 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         name: "nova",
         options: &[
-            text("auth_url").help("URL of Keystone."),
-            text("auth_type").was(&[("nova", "auth_plugin")]).help("How to authenticate: password."),
-            text("username").was(&[("nova", "user_name"), ("nova", "user-name")]).help("User to call Nova as."),
-            text("password").secret().help("Password of that user."),
-            text("user_domain_name").help("Domain of that user, by name."),
-            text("user_domain_id").help("Domain of that user, by id."),
+            text("auth_url").help("URL of Keystone.").idle(),
+            text("auth_type").was(&[("nova", "auth_plugin")]).help("How to authenticate: password.").idle(),
+            text("username").was(&[("nova", "user_name"), ("nova", "user-name")]).help("User to call Nova as.").idle(),
+            text("password").secret().help("Password of that user.").idle(),
+            text("user_domain_name").help("Domain of that user, by name.").idle(),
+            text("user_domain_id").help("Domain of that user, by id.").idle(),
             text("project_name")
                 .was(&[("nova", "tenant_name"), ("nova", "tenant-name")])
-                .help("Project to call Nova in."),
-            text("project_domain_name").help("Domain of that project, by name."),
-            text("project_domain_id").help("Domain of that project, by id."),
-            text("region_name").help("Region of Nova in the catalogue."),
+                .help("Project to call Nova in.")
+                .idle(),
+            text("project_domain_name").help("Domain of that project, by name.").idle(),
+            text("project_domain_id").help("Domain of that project, by id.").idle(),
+            text("region_name").help("Region of Nova in the catalogue.").idle(),
             choice("endpoint_type", &["public", "admin", "internal"])
                 .default("public")
-                .help("Which of Nova's endpoints to call."),
-            boolean("insecure", false).help("Whether Nova's certificate goes unchecked."),
-            text("cafile").help("File of certificate authorities."),
+                .help("Which of Nova's endpoints to call.")
+                .idle(),
+            boolean("insecure", false).help("Whether Nova's certificate goes unchecked.").idle(),
+            text("cafile").help("File of certificate authorities.").idle(),
         ],
     },
     Group {
