@@ -168,11 +168,11 @@ pub(crate) fn rates(results: &Results) -> String {
     ];
     let rate = |operation: &str, endpoint: usize| {
         let best = results.clients.iter().filter_map(|clients| results.sample(operation, *clients, endpoint));
-        best.map(Sample::rate).fold(None, |best: Option<f64>, rate| Some(best.map_or(rate, |best| best.max(rate))))
+        best.map(Sample::rate).reduce(f64::max)
     };
     let floor = results.floors.first().and_then(|floor| {
         let rates = floor.samples.iter().map(|(_, sample)| sample.rate());
-        rates.fold(None, |best: Option<f64>, rate| Some(best.map_or(rate, |best| best.max(rate))))
+        rates.reduce(f64::max)
     });
     let endpoints = results.names.len();
     let all = operations.iter().flat_map(|operation| (0..endpoints).map(move |endpoint| rate(operation, endpoint)));

@@ -18,7 +18,7 @@ pub(crate) struct Results {
     pub(crate) names: Vec<String>,
     /// When it began.
     pub(crate) begun: String,
-    /// How many clients sent the lists that the goals are about.
+    /// The numbers of clients.
     pub(crate) clients: &'static [usize],
     /// Single operations.
     pub(crate) throughput: Vec<Test>,
@@ -110,7 +110,10 @@ fn write_throughput(out: &mut String, results: &Results) {
         }
         let _ = writeln!(out);
     }
-    let _ = writeln!(out, "\n– was left out: too slow at that endpoint to be measured within the time.\n");
+    let _ = writeln!(out);
+    if results.throughput.iter().chain(&results.lists).any(|test| test.samples.iter().any(Option::is_none)) {
+        let _ = writeln!(out, "– was left out: too slow at that endpoint to be measured within the time.\n");
+    }
     for complaint in complaints {
         let _ = writeln!(out, "¹ {complaint}\n");
     }
@@ -186,7 +189,6 @@ fn write_goals(out: &mut String, results: &Results) {
 
 fn goals(results: &Results) -> Vec<Goal> {
     let four = if results.clients.contains(&4) { 4 } else { 1 };
-    let most = results.clients.iter().copied().max().unwrap_or(1);
     let create = results.sample(throughput::CREATE, four, 0);
     let bulk = results.sample(throughput::BULK, 1, 0).and_then(Sample::median);
     let list = results.sample(growth::LIST, 1, 0).and_then(Sample::median);
@@ -201,7 +203,9 @@ fn goals(results: &Results) -> Vec<Goal> {
     goals.push(at_most("bulk create 100 ports in the largest network", "≤ 150 ms", largest, 150.0));
     goals.push(at_most("list 1,000 ports in full", "≤ 10 ms", list, 10.0));
     for (what, operation) in [("show a port", throughput::SHOW_PORT), ("show a network", throughput::SHOW_NETWORK)] {
-        let best = results.sample(operation, most, 0).map(Sample::rate);
+        let rates =
+            results.clients.iter().filter_map(|clients| results.sample(operation, *clients, 0)).map(Sample::rate);
+        let best = rates.reduce(f64::max);
         goals.push(at_least(what, "≥ 10,000 /s", best, 10_000.0));
     }
     if let Some(start) = &results.start {
