@@ -6,6 +6,8 @@
 #[cfg(feature = "programs")]
 pub mod clients;
 #[cfg(feature = "programs")]
+pub mod host;
+#[cfg(feature = "programs")]
 pub mod http;
 pub mod instance;
 pub mod mariadb;
@@ -14,4 +16,3 @@ pub mod postgres;
 pub mod process;
 #[cfg(feature = "programs")]
 pub mod standalone;
-pub mod wait;
