@@ -27,8 +27,13 @@ fn network(host: &Host, cidr: &str) -> String {
     network
 }
 
+/// A port as the compute service asks for it. (One without an owner waits for no agent to wire it.)
+fn wish(network: &str) -> Value {
+    json!({"network_id": network, "binding:host_id": NAME, "device_owner": "compute:nova", "device_id": "vm"})
+}
+
 fn port(host: &Host, network: &str) -> Value {
-    host.client().create("ports", json!({"network_id": network, "binding:host_id": NAME})).unwrap()
+    host.client().create("ports", wish(network)).unwrap()
 }
 
 fn address(port: &Value) -> String {
@@ -167,7 +172,7 @@ fn a_port_is_active_soon_after_its_tap_appears() {
     println!("tap to ACTIVE, one at a time: median {:?}, 90 % {:?}, most {:?}", times[50], times[90], times[99]);
     assert!(times[50] < Duration::from_millis(500), "{:?}", times[50]);
 
-    let ports = (0..100).map(|_| json!({"network_id": blue, "binding:host_id": NAME})).collect();
+    let ports = (0..100).map(|_| wish(&blue)).collect();
     let ports = client.create_all("ports", ports).unwrap();
     let plug =
         |(number, port): (usize, &Value)| (host.instance(&format!("many-{number}"), port).unwrap(), port.clone());
@@ -175,9 +180,29 @@ fn a_port_is_active_soon_after_its_tap_appears() {
     let began = Instant::now();
     host.plug_all(&instances).unwrap();
     let plugged = began.elapsed();
-    let active = format!("?network_id={blue}&status=ACTIVE&fields=id&device_owner=");
+    let active = format!("?network_id={blue}&status=ACTIVE&fields=id&device_owner=compute:nova");
     host.until("all are ACTIVE", || Ok(client.list("ports", &active)?.len() == 200)).unwrap();
     println!("100 taps at once, made in {plugged:?}: all ACTIVE {:?} after the first", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(10));
     println!("resident: {} MiB with 200 ports", host.service.resident_kib().unwrap() / 1024);
+}
+
+#[test]
+fn a_port_without_a_card_stays_down() {
+    let host = start();
+    let blue = network(&host, "10.0.0.0/24");
+    let ports = [port(&host, &blue), port(&host, &blue), port(&host, &blue)];
+    let plugged = boot(&host, "one", &ports[0]);
+    let status = |port: &Value| text(&host.client().show("ports", &id(port)).unwrap(), "status");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(ports.each_ref().map(status), ["ACTIVE", "DOWN", "DOWN"]);
+    host.client().update("ports", &id(&ports[0]), json!({"admin_state_up": false})).unwrap();
+    host.client().update("ports", &id(&ports[1]), json!({"extra_dhcp_opts": []})).unwrap();
+    host.until("the port is DOWN", || Ok(status(&ports[0]) == "DOWN")).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let late = port(&host, &blue);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(ports.each_ref().map(status), ["DOWN", "DOWN", "DOWN"]);
+    assert_eq!(status(&late), "DOWN");
+    host.unplug(&plugged).unwrap();
 }

@@ -80,10 +80,15 @@ impl Host {
         let configuration = format!("[DEFAULT]\nhost = {NAME}\n{configuration}");
         let plan = Plan::standalone(program).configuration(&configuration).inside(machine.system.root());
         let host = Self { service: plan.start()?, machine, _runtime: runtime };
-        host.until("both agents live", || {
-            Ok(host.client().list("agents", "")?.iter().filter(|agent| agent["alive"] == true).count() == 2)
-        })?;
+        host.until_agents_live()?;
         Ok(host)
+    }
+
+    /// Waits until both agents of the service live.
+    pub fn until_agents_live(&self) -> Result<Duration> {
+        let client = self.client();
+        let live = |agents: Vec<Value>| agents.iter().filter(|agent| agent["alive"] == true).count() == 2;
+        self.until("both agents live", || Ok(live(client.list("agents", "")?)))
     }
 
     /// A client of the service.
