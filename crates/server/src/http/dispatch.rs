@@ -108,7 +108,9 @@ async fn verbs<R: Resource>(ctx: &Ctx, request: &Request, rest: &[&str]) -> Resu
         ([id], &Method::PUT) => verb::update::<R>(ctx, request, id).await,
         ([id], &Method::DELETE) => verb::delete::<R>(ctx, request, id).await,
         ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
-        ([id, "tags", tag @ ..], _) if R::TABLE.attribute("tags").is_some() => tags::answer::<R>(ctx, request, id, tag).await,
+        ([id, "tags", tag @ ..], _) if R::TABLE.attribute("tags").is_some() => {
+            tags::answer::<R>(ctx, request, id, tag).await
+        }
         _ => Err(Refusal::no_such_path().into()),
     }
 }
