@@ -25,6 +25,13 @@ pub async fn blocks(conn: &mut Conn, standard_attr_id: i64) -> Result<Vec<String
     conn.sql(text, vec![standard_attr_id.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
 
+/// Ports of a network that wait for something.
+pub async fn ports_blocked(conn: &mut Conn, network: NetworkId, entity: &str) -> Result<Vec<PortId>, DbError> {
+    let text = "SELECT p.id FROM ports p JOIN provisioningblocks b ON b.standard_attr_id = p.standard_attr_id \
+                WHERE p.network_id = ? AND b.entity = ?";
+    conn.sql(text, vec![network.into(), entity.into()]).await?.iter().map(|row| row.get(0)).collect()
+}
+
 /// Sets the status of a port.
 pub async fn port_status_set(conn: &mut Conn, port: PortId, status: &str) -> Result<(), DbError> {
     conn.execute("UPDATE ports SET status = ? WHERE id = ?", vec![status.into(), port.into()]).await.map(|_| ())

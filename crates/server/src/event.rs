@@ -15,6 +15,7 @@ use types::{
 
 use crate::{
     Ctx,
+    provisioning,
     rpc::{dhcp_agent, l2_agent},
 };
 
@@ -123,8 +124,16 @@ async fn react(ctx: &Ctx, event: Event) {
             l2_agent::network_deleted(ctx, network.id).await;
         }
         Event::SubnetCreated(subnet) => dhcp_agent::subnet_created(ctx, &subnet).await,
-        Event::SubnetUpdated(subnet) => dhcp_agent::subnet_updated(ctx, &subnet).await,
-        Event::SubnetDeleted(subnet) => dhcp_agent::subnet_deleted(ctx, &subnet).await,
+        Event::SubnetUpdated(subnet) => {
+            dhcp_agent::subnet_updated(ctx, &subnet).await;
+            if !subnet.enable_dhcp {
+                provisioning::release_unserved(ctx, subnet.network_id).await;
+            }
+        }
+        Event::SubnetDeleted(subnet) => {
+            dhcp_agent::subnet_deleted(ctx, &subnet).await;
+            provisioning::release_unserved(ctx, subnet.network_id).await;
+        }
         Event::PortCreated(port) => {
             dhcp_agent::port_created(ctx, &port).await;
             l2_agent::port_created(ctx, &port).await;

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use db::{Conn, provisioning as rows};
-use types::{PortId, port::Port};
+use types::{NetworkId, PortId, port::Port};
 
 use crate::{
     Ctx, Error, Result,
     binding::vif_type,
     event::{self, Event},
     resource,
+    retry::retrying,
 };
 
 /// What can be waited for, by the words in `provisioningblocks.entity`.
@@ -130,6 +131,46 @@ pub async fn set_status(ctx: &Ctx, port: PortId, status: &str) -> Result<bool> {
     tx.commit().await?;
     event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
     Ok(true)
+}
+
+/// The L2 agent says that a port is no longer wired: it is `DOWN`, and waits for being wired again, whatever other news
+/// of it comes late. False when the port is gone.
+pub async fn wiring_lost(ctx: &Ctx, port: PortId) -> Result<bool> {
+    let mut tx = ctx.db().begin().await?;
+    let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(false) };
+    let after = match before.status.as_str() {
+        status::DOWN => before.clone(),
+        _ => write_status(&mut tx, &before, status::DOWN).await?,
+    };
+    block_wiring(ctx, &mut tx, &after).await?;
+    tx.commit().await?;
+    if before.status != after.status {
+        event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
+    }
+    Ok(true)
+}
+
+/// Releases the ports of a network that wait for a DHCP agent in vain, because DHCP was switched off on their subnets.
+pub async fn release_unserved(ctx: &Ctx, network: NetworkId) {
+    let waiting = async {
+        let mut conn = ctx.db().reader().await?;
+        let mut unserved = Vec::new();
+        for port in rows::ports_blocked(&mut conn, network, Entity::Dhcp.as_str()).await? {
+            if !rows::is_dhcp_served(&mut conn, port, network).await? {
+                unserved.push(port);
+            }
+        }
+        Ok::<_, Error>(unserved)
+    };
+    let ports = match waiting.await {
+        Ok(ports) => ports,
+        Err(error) => return tracing::error!(%network, "ports that wait for DHCP were not looked at: {error}"),
+    };
+    for port in ports {
+        if let Err(error) = retrying(|| release(ctx, port, Entity::Dhcp)).await {
+            tracing::error!(%port, "the port still waits for DHCP: {error}");
+        }
+    }
 }
 
 async fn found(ctx: &Ctx, conn: &mut Conn, port: PortId) -> Result<Option<Port>> {

@@ -210,7 +210,7 @@ impl Endpoint<'_> {
         let elsewhere = host.is_some_and(|host| port.as_ref().is_none_or(|port| port.binding.host != host));
         let exists = match port {
             _ if elsewhere => true,
-            Some(port) => provisioning::set_status(self.ctx, port.id, status::DOWN).await?,
+            Some(port) => provisioning::wiring_lost(self.ctx, port.id).await?,
             None => false,
         };
         Ok(DeviceDown { device: name, exists })
