@@ -261,6 +261,11 @@ impl Sequence<'_> {
                 state.taps.insert(name, shown);
             }
         }
+        // The bridge of a network that lives stays for a while after its last tap, in case the next one is on its way.
+        let empty = |bridge: &String| !state.taps.values().any(|tap| tap.master.as_ref() == Some(bridge));
+        for spare in self.networks.iter().map(|network| bridge(network)).filter(empty).collect::<Vec<_>>() {
+            state.bridges.remove(&spare);
+        }
         let inventory = self.host.inventory(&self.known).unwrap();
         for network in inventory.iter().filter_map(|line| line.strip_prefix("namespace qdhcp-")) {
             let hosts = match self.host.dnsmasq(network) {
