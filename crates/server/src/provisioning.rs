@@ -102,11 +102,18 @@ pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
     let mut tx = ctx.db().begin().await?;
     let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(()) };
     let id = before.standard.standard_attr_id;
-    let removed = rows::block_remove(&mut tx, id, entity.as_str()).await?;
+    let mut removed = rows::block_remove(&mut tx, id, entity.as_str()).await?;
+    let mut waits_for = rows::blocks(&mut tx, id).await?;
+    // DHCP may have been switched off by a server that was killed before it could say so.
+    let dhcp = Entity::Dhcp.as_str();
+    if waits_for.iter().any(|block| block == dhcp) && !rows::is_dhcp_served(&mut tx, port, before.network_id).await? {
+        removed |= rows::block_remove(&mut tx, id, dhcp).await?;
+        waits_for.retain(|block| block != dhcp);
+    }
     let ready = before.admin_state_up
         && before.status != status::ACTIVE
         && !NOT_BOUND.contains(&before.binding.vif_type.as_str())
-        && rows::blocks(&mut tx, id).await?.is_empty();
+        && waits_for.is_empty();
     if !ready {
         if removed {
             tx.commit().await?;

@@ -49,6 +49,8 @@ pub(super) struct State {
     failed: BTreeSet<Key>,
     dirty: BTreeSet<Key>,
     given_up: BTreeSet<NetworkId>,
+    /// Networks deleted since the question was sent whose answer may still tell of them.
+    deleted: BTreeSet<NetworkId>,
     scanned: bool,
 }
 
@@ -98,6 +100,7 @@ impl State {
             failed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             scanned: false,
         }
     }
@@ -185,6 +188,9 @@ impl State {
                 self.networks.remove(&network);
                 self.unused.remove(&network);
                 self.given_up.insert(network);
+                if self.taps.values().any(|tap| tap.asked) {
+                    self.deleted.insert(network);
+                }
             }
         }
     }
@@ -242,6 +248,7 @@ impl State {
                 tap.question = Some(now + RETRY);
             }
         }
+        self.deleted.clear();
         error
     }
 
@@ -249,6 +256,10 @@ impl State {
         let network = port.network_id;
         let carrier = desired::carrier(&self.config, &port);
         let Some(tap) = self.taps.get_mut(name) else { return };
+        if self.deleted.contains(&network) {
+            tap.details = None;
+            return;
+        }
         match carrier {
             Ok(carrier) => {
                 self.unused.remove(&network);

@@ -129,6 +129,18 @@ async fn a_deleted_network_goes_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_from_before_a_network_was_deleted_does_not_bring_it_back() {
+    let now = Instant::now();
+    let mut state = State::new(Config::new("host-a"));
+    state.scan(&[link(5, true, None)], now);
+    assert_eq!(state.take_questions(10, now), [TAP]);
+    state.hint(Hint::NetworkDeleted(details().network_id));
+    state.take_details(vec![TAP.to_owned()], Ok(vec![Details::Port(Box::new(details()))]), now);
+    assert!(state.wanted(now).is_empty());
+    assert_eq!(state.take_given_up(), [details().network_id].into());
+}
+
+#[tokio::test]
 async fn a_hypervisor_that_plugs_by_itself_is_let_go_first() {
     let (mut state, now) = answered(link(5, false, None), details());
     assert!(!has_tap(&mut state, now), "made, not yet up: libvirt may be about to put it into the bridge");
