@@ -23,6 +23,9 @@ const STEPS: u32 = 14;
 /// How long the host may take to come to rest.
 const REST: Duration = Duration::from_secs(20);
 
+/// How long nothing may change for the host to be at rest.
+const QUIET: Duration = Duration::from_millis(300);
+
 /// Numbers that look random and are the same for the same seed (SplitMix64).
 struct Dice(u64);
 
@@ -329,7 +332,7 @@ impl Sequence<'_> {
             self.step();
         }
         self.settles("at rest", seed);
-        let (before, dnsmasqs) = (self.actual(), self.dnsmasqs());
+        let (before, dnsmasqs) = self.quiet();
         self.host.service.kill().unwrap();
         self.host.service.start().unwrap();
         self.client = self.host.client();
@@ -344,6 +347,21 @@ impl Sequence<'_> {
             self.remove(&network);
         }
         self.settles("everything deleted", seed);
+    }
+
+    /// The state and the processes once they have stayed as they are for a moment: an option that is still on its way
+    /// to a dnsmasq is not seen otherwise.
+    fn quiet(&self) -> (State, Vec<Option<u32>>) {
+        let (began, mut since) = (Instant::now(), Instant::now());
+        let mut last = (self.actual(), self.dnsmasqs());
+        while since.elapsed() < QUIET && began.elapsed() < REST {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = (self.actual(), self.dnsmasqs());
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        last
     }
 
     fn dnsmasqs(&self) -> Vec<Option<u32>> {
