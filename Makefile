@@ -6,11 +6,12 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test lint fmt bench bench-upstream
+.PHONY: help run test soak lint fmt bench bench-upstream
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
 	@echo 'make test   build and pass every test'
+	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
@@ -24,6 +25,10 @@ test:
 	@scripts/set-up test
 	$(CARGO) build --locked --bin isospin
 	$(CARGO) test --locked --workspace
+
+soak:
+	@scripts/set-up test
+	ISOSPIN_SEQUENCES=$(or $(SEQUENCES),200) $(CARGO) test --locked --test random_sequences -- --nocapture
 
 lint:
 	$(CARGO) fmt --all --check
