@@ -16,3 +16,4 @@ pub mod postgres;
 pub mod process;
 #[cfg(feature = "programs")]
 pub mod standalone;
+pub mod wait;
