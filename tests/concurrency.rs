@@ -1,6 +1,13 @@
 //! Several servers on one database, 64 clients: no address and no MAC is given twice, no quota is overrun, and nobody
 //! is answered that the server has failed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::Barrier, thread, time::Instant};
 

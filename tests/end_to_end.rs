@@ -1,6 +1,13 @@
 //! The whole standalone service on a host of its own, with real instances: addresses by DHCP, packets between them while
 //! parts are killed, and nothing left behind. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,12 @@
 //! Other people's clients against the standalone service, through the clouds.yaml that it writes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{path::PathBuf, time::Instant};
 

@@ -1,6 +1,13 @@
 //! Pages of thousands of ports, while others are created and deleted: every port that was there all the time is seen
 //! exactly once, whatever the size of the page, the order and the direction.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{
     collections::BTreeMap,

@@ -2,7 +2,14 @@
 //! describes, and that a fresh agent leaves as it is. Needs root.
 //!
 //! `ISOSPIN_SEQUENCES` is how many sequences are run (20 unless said otherwise), `ISOSPIN_SEED` the number of the first.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,13 @@
 //! The life of `isospin standalone`: it answers at once, keeps what it was given, ends in order, and survives being
 //! killed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{
     io::{Read, Write},

@@ -2,6 +2,8 @@
 //!
 //! Modules that need our own crates belong behind the feature `programs`, which is on unless left out.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+// Tests block their threads on purpose; what is asynchronous in them runs elsewhere.
+#![allow(clippy::disallowed_methods)]
 
 #[cfg(feature = "programs")]
 pub mod clients;
