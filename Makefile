@@ -23,7 +23,6 @@ run:
 
 test:
 	@scripts/set-up test
-	$(CARGO) build --locked --bin isospin
 	$(CARGO) test --locked --workspace
 
 soak:

@@ -117,6 +117,10 @@ fn foreign_key_text(backend: Backend, key: &ForeignKey) -> String {
     )
 }
 
+/// Indexes that upstream does not have, on SQLite alone, where no other program reads the index list: a page of a large
+/// network's ports is read in the order of the ids and not sorted out of all of them.
+const OURS: &[(&str, &str, &[&str])] = &[("ports", "isospin_ports_network_id_id", &["network_id", "id"])];
+
 /// MariaDB indexes foreign keys by itself; without one, deleting a row reads every table that may refer to it. On
 /// SQLite, where no other program reads the index list, indexes that another key covers are left out.
 fn create_indexes(backend: Backend, table: &Table, out: &mut Vec<String>) {
@@ -130,6 +134,10 @@ fn create_indexes(backend: Backend, table: &Table, out: &mut Vec<String>) {
             create(index.name, index.columns);
             made.push(index.columns);
         }
+    }
+    for (_, name, columns) in OURS.iter().filter(|(of, ..)| backend == Backend::Sqlite && *of == table.name) {
+        create(name, columns);
+        made.push(columns);
     }
     for key in table.foreign_keys {
         let keys = [table.primary_key].into_iter().chain(table.uniques.iter().map(|unique| unique.columns));
