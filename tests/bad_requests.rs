@@ -2,17 +2,13 @@
 //! `scripts/record-bad-requests`, replayed against a service of our own. None makes a 5xx or a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    fmt::Write as _,
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
+use testkit::{
+    http::{Answer, Client},
+    standalone::Plan,
+};
 
 /// The drivers and ranges that the reference was configured with.
 const CONFIGURATION: &str = "\
@@ -45,131 +41,40 @@ const PROJECT: &str = "5f8a3c1d9e7b4a60b2c4d6e8f0a1b3c5";
 /// An id that nothing has.
 const MISSING: &str = "d0c3c2b4-7a52-4f1e-9c55-3c1a0e6b9f11";
 
-/// A service with a state directory of its own, killed when dropped.
-struct Service {
-    child: Child,
-    address: String,
-    state: tempfile::TempDir,
-}
-
-struct Answer {
-    status: u64,
-    body: Vec<u8>,
-}
-
-impl Service {
-    fn start() -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let configuration = state.path().join("neutron.conf");
-        fs::write(&configuration, CONFIGURATION).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_isospin"))
-            .args(["standalone", "--api-only", "--bind", "127.0.0.1:0", "--state-dir"])
-            .arg(state.path().join("state"))
-            .arg("--config-file")
-            .arg(configuration)
-            .arg("--log-file")
-            .arg(state.path().join("log"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split([';', ' ', '\n', '/']).next());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
-        Self { child, address, state }
-    }
-
-    fn send(&self, method: &str, path: &str, headers: &Map<String, Value>, body: Option<&[u8]>) -> Answer {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
-        let json = Map::from_iter([("Content-Type".to_owned(), json!("application/json"))]);
-        for (name, value) in json.iter().filter(|(name, _)| !headers.contains_key(*name)).chain(headers) {
-            match value.as_str().unwrap() {
-                "" => {}
-                value => write!(head, "{name}: {value}\r\n").unwrap(),
-            }
-        }
-        if let Some(body) = body {
-            write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
-        }
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-        // A body that is too large is refused before it is read.
-        let _ = stream.write_all(body.unwrap_or_default());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        parse(&answer).unwrap_or_else(|| panic!("{method} {path} was answered {:?}", String::from_utf8_lossy(&answer)))
-    }
-
-    fn make(&self, path: &str, singular: &str, attributes: Value) -> String {
-        let body = json!({ singular: attributes }).to_string();
-        let answer = self.send("POST", &format!("/v2.0/{path}"), &Map::new(), Some(body.as_bytes()));
-        let made: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let id = made.pointer(&format!("/{singular}/id")).and_then(Value::as_str).map(str::to_owned);
-        id.unwrap_or_else(|| panic!("{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body)))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.state.path().join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(answer.get(..end)?).to_lowercase();
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let body = answer.get(end + 4..)?;
-    let body = if head.contains("transfer-encoding: chunked") { unchunk(body)? } else { body.to_vec() };
-    Some(Answer { status, body })
-}
-
-fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
-    let mut whole = Vec::new();
-    loop {
-        let line = body.windows(2).position(|w| w == b"\r\n")?;
-        let length = usize::from_str_radix(std::str::from_utf8(body.get(..line)?).ok()?, 16).ok()?;
-        if length == 0 {
-            return Some(whole);
-        }
-        whole.extend_from_slice(body.get(line + 2..line + 2 + length)?);
-        body = body.get(line + 2 + length + 2..)?;
-    }
+/// Sends a request as JSON unless its headers say otherwise; an empty header is one to leave out.
+fn send(client: &Client, method: &str, path: &str, headers: &Map<String, Value>, body: Option<&[u8]>) -> Answer {
+    let json = [("Content-Type", "application/json")].into_iter().filter(|(name, _)| !headers.contains_key(*name));
+    let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+    let sent: Vec<(&str, &str)> = json.chain(given).filter(|(_, value)| !value.is_empty()).collect();
+    client.send(method, path, &sent, body).unwrap()
 }
 
 /// What the words of the table stand for, longer words first.
 struct Words(Vec<(&'static str, String)>);
 
 impl Words {
-    fn prepare(service: &Service) -> Self {
-        let make = |path, singular, mut attributes: Value| {
+    fn prepare(client: &Client) -> Self {
+        let make = |collection, mut attributes: Value| {
             attributes.as_object_mut().unwrap().insert("project_id".into(), PROJECT.into());
-            service.make(path, singular, attributes)
+            testkit::http::id(&client.create(collection, attributes).unwrap())
         };
-        let network = make("networks", "network", json!({"name": "bad-requests"}));
-        let other = make("networks", "network", json!({"name": "bad-requests-other"}));
+        let network = make("networks", json!({"name": "bad-requests"}));
+        let other = make("networks", json!({"name": "bad-requests-other"}));
         let ipv4 = |network, cidr| json!({"network_id": network, "ip_version": 4, "cidr": cidr});
-        let subnet = make("subnets", "subnet", ipv4(&network, "192.0.2.0/24"));
+        let subnet = make("subnets", ipv4(&network, "192.0.2.0/24"));
         let ipv6 = json!({"network_id": network, "ip_version": 6, "cidr": "2001:db8::/64",
             "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"});
-        let subnet6 = make("subnets", "subnet", ipv6);
-        let other_subnet = make("subnets", "subnet", ipv4(&other, "198.51.100.0/24"));
-        let group = make("security-groups", "security_group", json!({"name": "bad-requests"}));
+        let subnet6 = make("subnets", ipv6);
+        let other_subnet = make("subnets", ipv4(&other, "198.51.100.0/24"));
+        let group = make("security-groups", json!({"name": "bad-requests"}));
         let rule = json!({"security_group_id": group, "direction": "ingress", "protocol": "tcp",
             "port_range_min": 22, "port_range_max": 22});
-        let rule = make("security-group-rules", "security_group_rule", rule);
+        let rule = make("security-group-rules", rule);
         let port = json!({"network_id": network, "mac_address": "fa:16:3e:0b:ad:01", "security_groups": [group],
             "fixed_ips": [{"subnet_id": subnet, "ip_address": "192.0.2.10"}]});
-        let port = make("ports", "port", port);
-        let path = format!("/v2.0/security-groups?name=default&project_id={PROJECT}");
-        let groups: Value = serde_json::from_slice(&service.send("GET", &path, &Map::new(), None).body).unwrap();
-        let default_group = groups.pointer("/security_groups/0/id").and_then(Value::as_str).unwrap().to_owned();
+        let port = make("ports", port);
+        let query = format!("?name=default&project_id={PROJECT}");
+        let default_group = testkit::http::id(&client.list("security-groups", &query).unwrap()[0]);
         Self(vec![
             ("$other_network", other),
             ("$other_subnet", other_subnet),
@@ -232,28 +137,28 @@ fn is_same_message(theirs: &str, ours: &str) -> bool {
 
 /// How an answer differs from what is expected, if it does.
 fn difference(expect: &Value, answer: &Answer, words: &Words) -> Option<String> {
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let body = answer.json();
     let of_error =
         |name: &str| body.pointer(&format!("/NeutronError/{name}")).and_then(Value::as_str).unwrap_or_default();
     let expected = |name: &str| expect.get(name).and_then(Value::as_str).map(|text| words.fill(text));
     let kind = expected("type").is_none_or(|kind| kind == of_error("type"));
     let message = expected("message").is_none_or(|message| is_same_message(&message, of_error("message")));
-    let status = expect.get("status").and_then(Value::as_u64) == Some(answer.status);
+    let status = expect.get("status").and_then(Value::as_u64) == Some(answer.status.into());
     (!(status && kind && message)).then(|| {
-        let ours: String = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
+        let ours: String = answer.text().chars().take(300).collect();
         format!("  expected {}\n  answered {} {ours}", words.fill(&expect.to_string()), answer.status)
     })
 }
 
 /// Deletes what a request made though it was bad.
-fn forget(service: &Service, path: &str, body: &[u8]) {
-    let made: Value = serde_json::from_slice(body).unwrap_or_default();
+fn forget(client: &Client, path: &str, answer: &Answer) {
+    let made = answer.json();
     let several = made.as_object().into_iter().flat_map(Map::values).flat_map(|made| match made {
         Value::Array(made) => made.clone(),
         one => vec![one.clone()],
     });
     for id in several.filter_map(|made| made.get("id").and_then(Value::as_str).map(str::to_owned)) {
-        service.send("DELETE", &format!("{path}/{id}"), &Map::new(), None);
+        send(client, "DELETE", &format!("{path}/{id}"), &Map::new(), None);
     }
 }
 
@@ -265,27 +170,25 @@ fn rows() -> Vec<Value> {
 #[test]
 fn bad_requests_are_refused_as_by_the_reference() {
     let rows = rows();
-    let service = Service::start();
-    let words = Words::prepare(&service);
+    let service = Plan::api_only(env!("CARGO_BIN_EXE_isospin")).configuration(CONFIGURATION).start().unwrap();
+    let client = service.client();
+    let words = Words::prepare(&client);
     let mut differing = Vec::new();
     let none = Map::new();
     for row in &rows {
         let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap();
         let headers = row.get("headers").and_then(Value::as_object).unwrap_or(&none);
         let path = words.fill(text("path"));
-        let answer = service.send(text("method"), &path, headers, payload(row, &words).as_deref());
-        assert!(answer.status < 500, "{}: {}", text("name"), String::from_utf8_lossy(&answer.body));
+        let answer = send(&client, text("method"), &path, headers, payload(row, &words).as_deref());
+        assert!(answer.status < 500, "{}: {}", text("name"), answer.text());
         let expect = row.get("ours").or(row.get("expect")).unwrap();
         differing
             .extend(difference(expect, &answer, &words).map(|difference| format!("{}\n{difference}", text("name"))));
         if text("method") == "POST" && answer.status < 300 {
-            forget(&service, &path, &answer.body);
+            forget(&client, &path, &answer);
         }
     }
-    let log = service.log();
-    for mark in ["panicked at", "stack backtrace", "Traceback"] {
-        assert!(!log.contains(mark), "the log has {mark:?}:\n{log}");
-    }
+    service.finish().unwrap();
     assert!(differing.is_empty(), "{} of {} differ:\n{}", differing.len(), rows.len(), differing.join("\n"));
 }
 
