@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Most rows one statement fetches; longer lists are read in several pages of this size.
-pub const CHUNK: u64 = 1000;
+pub const CHUNK: u64 = 250;
 
 /// What stands behind an attribute.
 #[derive(Debug, Clone, Copy)]

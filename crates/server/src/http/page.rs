@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Request, request::encode};
+use crate::resource::Resource;
 
 /// What a page was asked for and what came.
-pub(super) struct Shown<'a> {
+pub(super) struct Shown {
     /// Items asked for at most.
     pub(super) limit: u64,
     /// Items that came.
@@ -13,21 +14,34 @@ pub(super) struct Shown<'a> {
     /// Whether the page before the marker was asked for.
     pub(super) reverse: bool,
     /// Id of the first item.
-    pub(super) first: Option<&'a str>,
+    pub(super) first: Option<String>,
     /// Id of the last item.
-    pub(super) last: Option<&'a str>,
+    pub(super) last: Option<String>,
+}
+
+impl Shown {
+    /// Counts further items of the page.
+    pub(super) fn add<R: Resource>(&mut self, items: &[R]) {
+        self.count += items.len() as u64;
+        if self.first.is_none() {
+            self.first = items.first().map(R::id);
+        }
+        if let Some(last) = items.last() {
+            self.last = Some(last.id());
+        }
+    }
 }
 
 /// The links to the next and the previous page, as upstream gives them: a full page has both, a short one only the
 /// link back to where the client came from.
-pub(super) fn links(request: &Request, shown: &Shown<'_>) -> Vec<Value> {
+pub(super) fn links(request: &Request, shown: &Shown) -> Vec<Value> {
     let full = shown.count >= shown.limit;
     let mut links = Vec::with_capacity(2);
     if full || shown.reverse {
-        links.push(json!({"rel": "next", "href": url(request, shown.last, false)}));
+        links.push(json!({"rel": "next", "href": url(request, shown.last.as_deref(), false)}));
     }
     if full || !shown.reverse {
-        links.push(json!({"rel": "previous", "href": url(request, shown.first, true)}));
+        links.push(json!({"rel": "previous", "href": url(request, shown.first.as_deref(), true)}));
     }
     links
 }

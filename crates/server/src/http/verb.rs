@@ -1,7 +1,7 @@
 //! The five verbs, for any resource.
 
 use axum::http::StatusCode;
-use db::list::ListQuery;
+use db::list::{CHUNK, ListQuery};
 use serde_json::{Map, Value, json};
 use types::attribute::Attributes;
 
@@ -25,19 +25,26 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
     let Some(limit) = query.limit else {
         return Ok(Answer::stream(stream::all::<R>(ctx, conn, query, asked.fields)));
     };
-    let rows = R::LISTING.page(&mut conn, &query).await?.rows;
-    let items = R::load(ctx, &mut conn, rows).await?;
     let mut out = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
-    stream::write_items(&mut out, &items, &asked.fields)?;
+    let mut shown = page::Shown { limit, count: 0, reverse: query.reverse, first: None, last: None };
+    while shown.count < limit {
+        // Forth, a long page is read in chunks; back, it has to be turned round as a whole.
+        let chunk = if query.reverse { limit } else { (limit - shown.count).min(CHUNK) };
+        query.limit = Some(chunk);
+        let rows = R::LISTING.page(&mut conn, &query).await?;
+        let ended = (rows.rows.len() as u64) < chunk;
+        query.after = rows.last;
+        let items = R::load(ctx, &mut conn, rows.rows).await?;
+        if shown.count > 0 && !items.is_empty() {
+            out.push(b',');
+        }
+        stream::write_items(&mut out, &items, &asked.fields)?;
+        shown.add(&items);
+        if ended {
+            break;
+        }
+    }
     out.push(b']');
-    let (first, last) = (items.first().map(R::id), items.last().map(R::id));
-    let shown = page::Shown {
-        limit,
-        count: items.len() as u64,
-        reverse: query.reverse,
-        first: first.as_deref(),
-        last: last.as_deref(),
-    };
     let links = page::links(request, &shown);
     if !links.is_empty() {
         out.extend_from_slice(format!(",\"{}_links\":{}", R::TABLE.plural, Value::from(links)).as_bytes());
