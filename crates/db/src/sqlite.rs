@@ -24,10 +24,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{DbError, Row, Settings, Value, conn::Outcome, value::TIMESTAMP_FORMAT};
 use checkpoint::Checkpointer;
-use file::File;
+use file::{File, READER_CACHE, WRITER_CACHE};
 
 /// Readers kept open for the next request; more are opened when needed and closed after.
-const IDLE_READERS: usize = 8;
+const IDLE_READERS: usize = 4;
 
 /// The connections to one file.
 #[derive(Clone)]
@@ -56,8 +56,8 @@ enum Lease {
 impl Pool {
     pub(crate) fn open(settings: &Settings) -> Result<Self, DbError> {
         let file = File::from_url(&settings.url)?;
-        let writer = Arc::new(tokio::sync::Mutex::new(file.connect(settings.wait)?));
-        let checkpointer = Checkpointer::start(file.connect(settings.wait)?, Arc::downgrade(&writer))?;
+        let writer = Arc::new(tokio::sync::Mutex::new(file.connect(settings.wait, WRITER_CACHE)?));
+        let checkpointer = Checkpointer::start(file.connect(settings.wait, READER_CACHE)?, Arc::downgrade(&writer))?;
         let readers = Mutex::default();
         Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait: settings.wait })))
     }
@@ -66,7 +66,7 @@ impl Pool {
         let idle = self.0.readers.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.0.file.connect(self.0.wait)?,
+            None => self.0.file.connect(self.0.wait, READER_CACHE)?,
         };
         let mut session = Session { pool: self.clone(), lease: Lease::Reader(Some(connection)) };
         session.run("BEGIN", &[]).await?;

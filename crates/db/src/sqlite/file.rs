@@ -14,8 +14,10 @@ use crate::{DbError, sqlite::error::translate};
 
 /// Statements kept prepared by each connection.
 const STATEMENT_CACHE: usize = 256;
-/// KiB of pages kept by each connection; the operating system keeps the rest.
-const CACHE: u32 = 4096;
+/// KiB of pages kept by the connection that writes; the operating system keeps the rest.
+pub(super) const WRITER_CACHE: u32 = 4096;
+/// KiB of pages kept by each of the others. There may be many, and they read what the operating system has.
+pub(super) const READER_CACHE: u32 = 768;
 
 /// A database file.
 #[derive(Debug)]
@@ -52,8 +54,8 @@ impl File {
         &self.path
     }
 
-    /// Opens a connection with the settings all of ours share.
-    pub(super) fn connect(&self, wait: Duration) -> Result<Connection, DbError> {
+    /// Opens a connection with the settings all of ours share, and a cache of so many KiB.
+    pub(super) fn connect(&self, wait: Duration, cache: u32) -> Result<Connection, DbError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)
             .map_err(|e| DbError::unavailable(OpenError { path: self.path.clone(), source: e }))?;
@@ -64,7 +66,7 @@ impl File {
         let pragmas = format!(
             "PRAGMA page_size = 2048; PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; \
              PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0; \
-             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"
+             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
         );
         connection.busy_timeout(wait).map_err(|e| translate("busy_timeout", e))?;
         connection.execute_batch(&pragmas).map_err(|e| translate(&pragmas, e))?;
