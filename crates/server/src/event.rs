@@ -14,8 +14,7 @@ use types::{
 };
 
 use crate::{
-    Ctx,
-    provisioning,
+    Ctx, provisioning,
     rpc::{dhcp_agent, l2_agent},
 };
 
