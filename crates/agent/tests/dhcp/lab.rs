@@ -250,8 +250,8 @@ impl Instance {
         words.extend(family.split(' '));
         words.push("eth0");
         self.run(&words).await;
-        // It went into the background to renew, which nobody here waits for.
-        if let Ok(Some(process)) = Process::find(Path::new(&pid), "dhclient") {
+        // It went into the background to renew, which nobody here waits for; its pid file may not be written yet.
+        for process in Process::search(&pid) {
             process.terminate(Duration::from_secs(2)).await.unwrap();
         }
         self.lease(reason)
