@@ -1,6 +1,6 @@
 //! What follows a committed change: one closed list of events, one `match`.
 //!
-//! An operation commits first and emits afterwards. A reaction is a function called from [`emit`], so a reader can see
+//! An operation commits first and emits afterwards. A reaction is a function called from `react`, so a reader can see
 //! here everything that a change sets off.
 
 use std::sync::Arc;
