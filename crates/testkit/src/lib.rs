@@ -16,6 +16,8 @@ pub mod mariadb;
 pub mod postgres;
 #[cfg(feature = "programs")]
 pub mod process;
+pub mod proxy;
+pub mod rabbitmq;
 #[cfg(feature = "programs")]
 pub mod standalone;
 pub mod wait;
