@@ -4,5 +4,6 @@
 
 pub mod config;
 pub mod context;
+pub mod http;
 pub mod log;
 pub mod messaging;
