@@ -10,6 +10,7 @@
 //! | [`process`] | child processes | pidfd, `/proc` |
 //! | [`checksum`] | who computes UDP checksums of a veth device | ethtool, iptables |
 //! | [`file`], [`datagram`] | small files that programs read, single datagrams | files, sockets |
+//! | [`socket`], [`user`] | listening sockets, who this process is | sockets, the user database |
 //!
 //! [`host`] is the seam: the agents are written against its traits, and [`fake`] is a second kernel, in memory.
 //! No program is run for what netlink can do. `unsafe` is allowed in this crate alone.
@@ -29,8 +30,10 @@ pub mod netlink;
 pub mod netns;
 pub mod process;
 pub mod route;
+pub mod socket;
 pub mod sysctl;
 pub mod testing;
+pub mod user;
 
 pub use addr::Address;
 pub use error::{Error, Result, existing_is_fine, missing_is_fine};

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -61,6 +61,12 @@ impl Namespace {
     /// The name `ip netns` shows; none for the namespace of this process.
     pub fn name(&self) -> Option<&str> {
         self.0.as_deref()?.file_name()?.to_str()
+    }
+
+    /// Which namespace the name stands for now: another one when it was deleted and made again. None when there is no
+    /// such namespace.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        fs::metadata(self.path()).ok().map(|found| (found.dev(), found.ino()))
     }
 
     /// Runs `work` inside, on a thread of its own. A child process started by `work` is born inside and stays.
