@@ -30,6 +30,8 @@ pub struct Context {
     pub project_name: Option<String>,
     /// Names of the caller's roles.
     pub roles: Vec<String>,
+    /// Names of the roles of the service that passes a user's request on; not sent in messages.
+    pub service_roles: Vec<String>,
     /// Whether the caller may do everything and sees every project.
     pub is_admin: bool,
     /// Whether the caller's project is the cloud's administrative one.
@@ -54,6 +56,8 @@ pub struct Context {
     pub has_global_access: bool,
     /// Whether policy lets the caller create in another project.
     pub can_set_project_id: bool,
+    /// Whether policy takes the caller for a service, which sees resources of every project; not sent in messages.
+    pub is_service_role: bool,
 }
 
 /// A secret that shows nothing of itself in logs.
@@ -130,6 +134,7 @@ impl Context {
             project_id: None,
             project_name: None,
             roles: Vec::new(),
+            service_roles: Vec::new(),
             is_admin: false,
             is_admin_project: true,
             system_scope: None,
@@ -142,6 +147,7 @@ impl Context {
             timestamp: now(),
             has_global_access: false,
             can_set_project_id: false,
+            is_service_role: false,
         }
     }
 
@@ -181,6 +187,34 @@ impl Context {
         map
     }
 
+    /// Whether the caller sees the resources of one project only.
+    pub fn is_scoped_to_project(&self) -> bool {
+        !(self.is_admin || self.has_global_access || self.is_service_role)
+    }
+
+    /// What policy rules may compare, by name: the keys of a message without those of the request, and the service's.
+    pub fn to_policy_values(&self) -> Map<String, Value> {
+        let mut map = self.to_map();
+        let request = [
+            "auth_token",
+            "request_id",
+            "global_request_id",
+            "resource_uuid",
+            "user_identity",
+            "timestamp",
+            "read_only",
+        ];
+        for key in request.into_iter().chain(["show_deleted", "project"]) {
+            map.remove(key);
+        }
+        let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
+        put("domain_id", text(&self.domain_id));
+        put("user_domain_id", text(&self.user_domain_id));
+        put("project_domain_id", text(&self.project_domain_id));
+        put("service_roles", self.service_roles.clone().into());
+        map
+    }
+
     /// Writes the keys, each with its `_context_` prefix, into a message body.
     pub fn write_message(&self, body: &mut Map<String, Value>) {
         for (key, value) in self.to_map() {
@@ -216,6 +250,7 @@ impl Context {
             project_id: either("project_id", "tenant_id").or_else(|| string("project")),
             project_name: either("project_name", "tenant_name"),
             roles,
+            service_roles: Vec::new(),
             is_admin,
             is_admin_project: flag("is_admin_project", true),
             system_scope: string("system_scope"),
@@ -228,6 +263,7 @@ impl Context {
             timestamp: string("timestamp").unwrap_or_else(now),
             has_global_access: flag("has_global_access", is_admin),
             can_set_project_id: flag("can_set_project_id", is_admin),
+            is_service_role: false,
         }
     }
 }

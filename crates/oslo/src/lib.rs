@@ -7,3 +7,4 @@ pub mod context;
 pub mod http;
 pub mod log;
 pub mod messaging;
+pub mod policy;
