@@ -116,9 +116,9 @@ impl Caller {
             .map_err(|error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() })
     }
 
-    /// Sends a cast.
-    pub async fn cast(&self, ctx: &Context, method: &Method, args: Value) {
-        self.bus.cast(ctx, &self.target(method), method.version, method.name, args).await;
+    /// Sends a cast; the error tells that the transport did not take it.
+    pub async fn cast(&self, ctx: &Context, method: &Method, args: Value) -> Result<(), CallError> {
+        self.bus.deliver(ctx, &self.target(method), method.version, method.name, args).await
     }
 }
 
@@ -191,11 +191,11 @@ macro_rules! interface {
             })*
 
             $($(#[$cast_doc])*
-            pub async fn $cast(&self, ctx: &oslo::context::Context $(, $cast_arg: $cast_type)*) {
+            pub async fn $cast(&self, ctx: &oslo::context::Context $(, $cast_arg: $cast_type)*) -> Result<(), oslo::messaging::CallError> {
                 #[allow(unused_mut)]
                 let mut args = serde_json::Map::new();
                 $(args.insert(stringify!($cast_arg).to_owned(), $crate::interface::encode(&$cast_arg));)*
-                self.0.cast(ctx, &method::$cast, args.into()).await;
+                self.0.cast(ctx, &method::$cast, args.into()).await
             })*
         }
 

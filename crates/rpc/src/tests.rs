@@ -166,12 +166,12 @@ async fn notifications_hold_their_priority_in_the_payload() {
     let ctx = Context::admin();
     let network = dhcp_agent::NetworkCreated { network: dhcp_agent::NetworkRef { id: NET.parse().unwrap() } };
     let payload = dhcp_agent::Payload { body: network, priority: dhcp_agent::priority::NETWORK_CREATE };
-    client.network_create_end(&ctx, payload).await;
+    client.network_create_end(&ctx, payload).await.unwrap();
     let port: Port = serde_json::from_value(port_golden()).unwrap();
     let port = dhcp_agent::PortChanged { port: dhcp_agent::WithNetwork { resource: port, network: None } };
     let payload = dhcp_agent::Payload { body: port, priority: dhcp_agent::priority::PORT_CREATE_HIGH };
-    client.port_create_end(&ctx, payload).await;
-    client.agent_updated(&ctx, dhcp_agent::AgentUpdated { admin_state_up: false }).await;
+    client.port_create_end(&ctx, payload).await.unwrap();
+    client.agent_updated(&ctx, dhcp_agent::AgentUpdated { admin_state_up: false }).await.unwrap();
 
     let sent = listener.next().await.unwrap();
     assert_eq!(sent.args, json!({"payload": {"network": {"id": NET}, "priority": 0}}));

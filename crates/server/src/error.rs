@@ -20,6 +20,9 @@ pub enum Error {
     /// The database failed.
     #[error("the database refused an operation")]
     Db(#[from] DbError),
+    /// The message transport failed.
+    #[error("a message could not be sent")]
+    Bus(#[from] oslo::messaging::CallError),
     /// Something that cannot happen did.
     #[error("{0}")]
     Internal(String),

@@ -211,7 +211,7 @@ async fn an_agent_taken_for_dead_fetches_everything_again() {
     // An operator switches it off: the server then gives it no networks.
     lab.server.inner(|inner| inner.networks.get_mut(&network).unwrap().hosts.clear());
     let agent = rpc::dhcp_agent::Client::new(lab.server.bus.clone()).to_server("host-a");
-    agent.agent_updated(&Context::admin(), AgentUpdated { admin_state_up: false }).await;
+    agent.agent_updated(&Context::admin(), AgentUpdated { admin_state_up: false }).await.unwrap();
     until("nothing is served", || !lab.host.directory(network).exists()).await;
 }
 
@@ -225,7 +225,7 @@ async fn a_network_switched_off_is_not_served() {
         let network = Network { id: network, admin_state_up: up, mtu: 1450, standard_attr_id: 1, rest };
         let body = NetworkUpdated { network: network.clone() };
         for agent in lab.server.agents(network.id) {
-            agent.network_update_end(&Context::admin(), Payload { body: body.clone(), priority: 1 }).await;
+            agent.network_update_end(&Context::admin(), Payload { body: body.clone(), priority: 1 }).await.unwrap();
         }
         until("it is as it shall be", || lab.host.dnsmasq(network.id).is_some() == up).await;
     }
@@ -239,7 +239,7 @@ async fn messages_about_networks_of_others_are_ignored() {
     let port = lab.server.create_port(theirs, json!([])).await;
     let agents = rpc::dhcp_agent::Client::new(lab.server.bus.clone()).to_server("host-a");
     let body = PortChanged { port: WithNetwork { resource: port, network: None } };
-    agents.port_create_end(&Context::admin(), Payload { body, priority: 6 }).await;
+    agents.port_create_end(&Context::admin(), Payload { body, priority: 6 }).await.unwrap();
     lab.server.delete_network(theirs).await;
     let probe = lab.server.create_port(ours, json!([])).await;
     lab.until_ready(probe.id).await;

@@ -120,7 +120,7 @@ impl Server {
     pub async fn tell_created(&self, network: NetworkId) {
         for agent in self.agents(network) {
             let body = NetworkCreated { network: NetworkRef { id: network } };
-            agent.network_create_end(&Context::admin(), Payload { body, priority: 0 }).await;
+            agent.network_create_end(&Context::admin(), Payload { body, priority: 0 }).await.unwrap();
         }
     }
 
@@ -129,7 +129,7 @@ impl Server {
         for agent in self.agents(network) {
             let subnet = WithNetwork { resource: subnet.clone(), network: None };
             let payload = Payload { body: dhcp_agent::SubnetChanged { subnet }, priority: 3 };
-            agent.subnet_update_end(&Context::admin(), payload).await;
+            agent.subnet_update_end(&Context::admin(), payload).await.unwrap();
         }
     }
 
@@ -138,7 +138,7 @@ impl Server {
         self.inner(|inner| inner.networks.remove(&network));
         let agents = dhcp_agent::Client::new(self.bus.clone()).to_all();
         let payload = Payload { body: NetworkDeleted { network_id: network }, priority: 2 };
-        agents.network_delete_end(&Context::admin(), payload).await;
+        agents.network_delete_end(&Context::admin(), payload).await.unwrap();
     }
 
     /// An instance's port with an address on each subnet.
@@ -160,7 +160,7 @@ impl Server {
         for (index, agent) in self.agents(port.network_id).into_iter().enumerate() {
             let body = PortChanged { port: WithNetwork { resource: port.clone(), network: None } };
             let priority = if index == 0 { 5 } else { 6 };
-            agent.port_create_end(&Context::admin(), Payload { body, priority }).await;
+            agent.port_create_end(&Context::admin(), Payload { body, priority }).await.unwrap();
         }
     }
 
@@ -169,7 +169,7 @@ impl Server {
         for agent in self.agents(port.network_id) {
             let (port_id, network_id, fixed_ips) = (port.id, port.network_id, port.fixed_ips.clone());
             let payload = Payload { body: PortDeleted { port_id, network_id, fixed_ips }, priority: 6 };
-            agent.port_delete_end(&Context::admin(), payload).await;
+            agent.port_delete_end(&Context::admin(), payload).await.unwrap();
         }
     }
 

@@ -146,7 +146,7 @@ impl Server {
 
     pub async fn network_delete(&self, network: NetworkId) {
         self.forget_network(network);
-        self.notify().network_delete(&Context::admin(), network).await;
+        self.notify().network_delete(&Context::admin(), network).await.unwrap();
     }
 
     pub async fn network_update(&self, network: NetworkId) {
@@ -154,22 +154,22 @@ impl Server {
             json!({"id": network, "name": "", "mtu": 1300, "admin_state_up": true, "status": "ACTIVE"}),
         )
         .unwrap();
-        self.notify().network_update(&Context::admin(), network).await;
+        self.notify().network_update(&Context::admin(), network).await.unwrap();
     }
 
     pub async fn port_update(&self, port: PortId) {
         let network = self.known.lock().ports[&device::tap(port)].network_id;
         let body = json!({"id": port, "network_id": network, "mac_address": "fa:16:3e:00:00:01"});
         let port = serde_json::from_value(body).unwrap();
-        self.notify().port_update(&Context::admin(), port, None, None, None).await;
+        self.notify().port_update(&Context::admin(), port, None, None, None).await.unwrap();
     }
 
     pub async fn binding_deactivate(&self, port: PortId, host: &str, network: NetworkId) {
-        self.notify().binding_deactivate(&Context::admin(), port, host.to_owned(), network).await;
+        self.notify().binding_deactivate(&Context::admin(), port, host.to_owned(), network).await.unwrap();
     }
 
     pub async fn binding_activate(&self, port: PortId, host: &str) {
-        self.notify().binding_activate(&Context::admin(), port, host.to_owned()).await;
+        self.notify().binding_activate(&Context::admin(), port, host.to_owned()).await.unwrap();
     }
 }
 

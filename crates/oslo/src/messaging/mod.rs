@@ -101,6 +101,23 @@ impl Bus {
         }
     }
 
+    /// [`Bus::cast`], for what must arrive: returns when the transport has taken charge of the message, or tells why it
+    /// has not, so that the sender can send it again.
+    pub async fn deliver(
+        &self,
+        ctx: &Context,
+        target: &Target,
+        version: &str,
+        method: &str,
+        args: Value,
+    ) -> Result<(), CallError> {
+        let incoming = incoming(ctx, target, version, method, args);
+        match self {
+            Self::InProcess(broker) => broker.cast(target, incoming),
+        }
+        Ok(())
+    }
+
     /// Starts to receive what is sent to a topic, to this server of it, and to all its servers.
     pub fn listen(&self, topic: &str, server: &str) -> Listener {
         self.listen_all(&[topic], server)

@@ -10,7 +10,7 @@ use rpc::{
 use types::NetworkType;
 
 use super::RpcError;
-use crate::{Ctx, Refusal, Result};
+use crate::{Ctx, Error, Refusal, Result};
 
 /// UDP port of VXLAN between Open vSwitch hosts.
 const VXLAN_UDP_PORT: u16 = 4789;
@@ -27,10 +27,11 @@ pub(super) async fn sync(
     let host = host.unwrap_or_default();
     let (moved, ends) = register(ctx, overlay, ip, &host).await?;
     let agents = l2_agent::Client::new(ctx.parts.bus.clone()).to_all();
+    // The agent asks again when it is told that this failed; all others ask when they start.
     if let Some(former) = moved {
-        agents.tunnel_delete(&ctx.caller, former, overlay).await;
+        agents.tunnel_delete(&ctx.caller, former, overlay).await.map_err(Error::from)?;
     }
-    agents.tunnel_update(&ctx.caller, ip, overlay).await;
+    agents.tunnel_update(&ctx.caller, ip, overlay).await.map_err(Error::from)?;
     let tunnel = |end: Row| {
         let ip_address = end.ip_address.parse().ok()?;
         Some(Tunnel { ip_address, udp_port: end.udp_port, host: end.host.unwrap_or_default() })
