@@ -17,6 +17,7 @@ pub mod member;
 pub mod migrate;
 mod mysql;
 pub mod network;
+pub mod outbox;
 pub mod port;
 mod postgres;
 pub mod provisioning;
