@@ -5,6 +5,8 @@
 pub mod config;
 pub mod context;
 pub mod http;
+pub mod keystone;
 pub mod log;
 pub mod messaging;
+pub mod metrics;
 pub mod policy;

@@ -5,14 +5,17 @@
 //! program knows it. A new option is a row here and a field in the typed struct that reads it.
 
 mod agent;
+mod keystone;
 mod library;
+mod log;
 mod server;
 mod unserved;
 
 use super::option::Catalog;
 
 /// Every option.
-pub static CATALOG: &Catalog = &[server::GROUPS, agent::GROUPS, library::GROUPS, unserved::GROUPS];
+pub static CATALOG: &Catalog =
+    &[server::GROUPS, agent::GROUPS, keystone::GROUPS, library::GROUPS, log::GROUPS, unserved::GROUPS];
 
 #[cfg(test)]
 mod tests {

@@ -242,25 +242,11 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         name: "nova",
         options: &[
-            text("auth_url").help("URL of Keystone.").idle(),
-            text("auth_type").was(&[("nova", "auth_plugin")]).help("How to authenticate: password.").idle(),
-            text("username").was(&[("nova", "user_name"), ("nova", "user-name")]).help("User to call Nova as.").idle(),
-            text("password").secret().help("Password of that user.").idle(),
-            text("user_domain_name").help("Domain of that user, by name.").idle(),
-            text("user_domain_id").help("Domain of that user, by id.").idle(),
-            text("project_name")
-                .was(&[("nova", "tenant_name"), ("nova", "tenant-name")])
-                .help("Project to call Nova in.")
-                .idle(),
-            text("project_domain_name").help("Domain of that project, by name.").idle(),
-            text("project_domain_id").help("Domain of that project, by id.").idle(),
             text("region_name").help("Region of Nova in the catalogue.").idle(),
             choice("endpoint_type", &["public", "admin", "internal"])
                 .default("public")
                 .help("Which of Nova's endpoints to call.")
                 .idle(),
-            boolean("insecure", false).help("Whether Nova's certificate goes unchecked.").idle(),
-            text("cafile").help("File of certificate authorities.").idle(),
         ],
     },
     Group {
