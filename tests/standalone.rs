@@ -124,7 +124,7 @@ fn a_hangup_rereads_what_can_be_reread() {
     std::fs::write(service.directory().join("isospin.conf"), configuration).unwrap();
     service.signal(Signal::SIGHUP).unwrap();
     let mut tries = 0;
-    while !service.log().contains("[DEFAULT] debug has a new value") {
+    while !service.log().contains("[DEFAULT] debug is now true") {
         tries += 1;
         assert!(tries < 500, "{}", service.log());
         thread::sleep(Duration::from_millis(10));

@@ -1,9 +1,7 @@
 //! What a service sets up before its work: the configuration it was given and the log, and what SIGHUP changes of them.
 
-use std::path::PathBuf;
-
-use oslo::config::{Config, ConfigError, Sources};
-use oslo::log::{self, Log, Settings};
+use oslo::config::{Change, Config, Sources};
+use oslo::log::{self, Log, Settings, Verbosity};
 
 use super::Stop;
 use super::stop::chain;
@@ -18,7 +16,7 @@ impl Edge {
     /// Reads the configuration, then starts the log that it asks for and tells what was odd.
     pub(super) fn new(program: &str, sources: Sources) -> Result<Self, Stop> {
         let config = Config::load(sources)?;
-        let log = log::init(&log_settings(program, &config)?)?;
+        let log = log::init(&Settings::from_oslo(program, &config)?)?;
         warn(&config);
         Ok(Self { config, log })
     }
@@ -36,21 +34,30 @@ impl Edge {
         }
         match self.config.reload() {
             Err(error) => tracing::error!("the configuration stays as it was: {error}"),
-            Ok((config, changes)) => {
-                warn(&config);
-                for change in changes {
-                    let what = format!("[{}] {}", change.group, change.name);
-                    match change.mutable {
-                        true => tracing::info!("{what} has a new value"),
-                        false => tracing::warn!("{what} has a new value, which waits for a restart"),
-                    }
-                }
-                if let Ok(debug) = config.get("DEFAULT", "debug") {
-                    self.log.set_debug(debug);
-                }
-                self.config = config;
+            Ok((config, changes)) => self.take(config, &changes),
+        }
+    }
+
+    /// Takes over what a running service can, and says of every option that changed whether that was so.
+    fn take(&mut self, config: Config, changes: &[Change]) {
+        let verbosity = match Verbosity::from_oslo(&config) {
+            Ok(verbosity) => verbosity,
+            Err(error) => return tracing::error!("the configuration stays as it was: {error}"),
+        };
+        warn(&config);
+        for change in changes {
+            let (group, name) = (change.group, change.name);
+            let value = config.shown(group, name);
+            match change.mutable {
+                true => tracing::info!("[{group}] {name} is now {value}"),
+                false => tracing::warn!("[{group}] {name} is to be {value}, which waits for a restart"),
             }
         }
+        if changes.is_empty() {
+            tracing::info!("read the configuration again: nothing has changed");
+        }
+        self.log.set_verbosity(verbosity);
+        self.config = config;
     }
 }
 
@@ -62,15 +69,4 @@ fn warn(config: &Config) {
     if !idle.is_empty() {
         tracing::info!("nothing acts on these options yet: {}", idle.join(", "));
     }
-}
-
-fn log_settings(program: &str, config: &Config) -> Result<Settings, ConfigError> {
-    let file: Option<PathBuf> = config.get("DEFAULT", "log_file")?;
-    let dir: Option<PathBuf> = config.get("DEFAULT", "log_dir")?;
-    let file = match (dir, file) {
-        (Some(dir), Some(file)) => Some(dir.join(file)),
-        (Some(dir), None) => Some(dir.join(format!("{program}.log"))),
-        (None, file) => file,
-    };
-    Ok(Settings { file, stderr: config.get("DEFAULT", "use_stderr")?, debug: config.get("DEFAULT", "debug")? })
 }

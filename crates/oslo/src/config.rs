@@ -126,6 +126,16 @@ impl Config {
         self.setting(group, name).map(|setting| &setting.origin)
     }
 
+    /// The text of an option for a person to read; of a secret it shows nothing.
+    pub fn shown(&self, group: &str, name: &str) -> String {
+        match self.setting(group, name) {
+            Some(setting) if setting.option.secret => "***".to_owned(),
+            Some(setting) if setting.texts.is_empty() => "unset".to_owned(),
+            Some(setting) => setting.texts.join(", "),
+            None => String::new(),
+        }
+    }
+
     /// The name of this machine towards other services: the option `host`, or the system's.
     pub fn host(&self) -> Result<String, ConfigError> {
         if let Some(host) = self.get::<Option<String>>("DEFAULT", "host")? {

@@ -9,4 +9,5 @@ pub mod keystone;
 pub mod log;
 pub mod messaging;
 pub mod metrics;
+pub mod metrics;
 pub mod policy;
