@@ -9,5 +9,4 @@ pub mod keystone;
 pub mod log;
 pub mod messaging;
 pub mod metrics;
-pub mod metrics;
 pub mod policy;

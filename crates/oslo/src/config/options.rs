@@ -8,7 +8,6 @@ mod agent;
 mod keystone;
 mod library;
 mod log;
-mod log;
 mod server;
 mod unserved;
 
@@ -16,7 +15,7 @@ use super::option::Catalog;
 
 /// Every option.
 pub static CATALOG: &Catalog =
-    &[server::GROUPS, agent::GROUPS, keystone::GROUPS, library::GROUPS, log::GROUPS, log::GROUPS, unserved::GROUPS];
+    &[server::GROUPS, agent::GROUPS, keystone::GROUPS, library::GROUPS, log::GROUPS, unserved::GROUPS];
 
 #[cfg(test)]
 mod tests {
