@@ -7,6 +7,7 @@ pub mod context;
 pub mod http;
 pub mod keystone;
 pub mod log;
+pub mod memcached;
 pub mod messaging;
 pub mod metrics;
 pub mod policy;

@@ -9,7 +9,7 @@
 mod auth;
 mod catalog;
 mod error;
-// middleware
+pub mod middleware;
 mod session;
 mod settings;
 mod token;

@@ -70,7 +70,6 @@ pub struct Access {
     pub(super) stale: Instant,
 }
 
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
