@@ -26,8 +26,9 @@ use crate::{DbError, Row, Settings, Value, conn::Outcome, value::TIMESTAMP_FORMA
 use checkpoint::Checkpointer;
 use file::{File, READER_CACHE, WRITER_CACHE};
 
-/// Readers kept open for the next request; more are opened when needed and closed after.
-const IDLE_READERS: usize = 4;
+/// Most readers kept open for the next request, one for each processor; more are opened when needed and closed after.
+/// Each costs one to two megabytes, for its pages, its statements and its copy of the schema.
+const IDLE_READERS: usize = 8;
 
 /// The connections to one file.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ struct Shared {
     checkpointer: Checkpointer,
     file: File,
     wait: Duration,
+    idle_readers: usize,
 }
 
 /// A connection in use, inside a transaction.
@@ -59,7 +61,9 @@ impl Pool {
         let writer = Arc::new(tokio::sync::Mutex::new(file.connect(settings.wait, WRITER_CACHE)?));
         let checkpointer = Checkpointer::start(file.connect(settings.wait, READER_CACHE)?, Arc::downgrade(&writer))?;
         let readers = Mutex::default();
-        Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait: settings.wait })))
+        // Statements run where they are awaited, so no more readers work at a time than there are threads that run tasks.
+        let idle_readers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, IDLE_READERS));
+        Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait: settings.wait, idle_readers })))
     }
 
     pub(crate) async fn reader(&self) -> Result<Session, DbError> {
@@ -120,13 +124,13 @@ impl Session {
 impl Drop for Session {
     /// Ends the transaction: a reader's snapshot, or a write that was not committed.
     fn drop(&mut self) {
-        let clean = self.connection().is_ok_and(|c| c.is_autocommit() || c.execute_batch("ROLLBACK").is_ok());
+        let clean = self.connection().is_ok_and(|c| c.is_autocommit() || run(c, "ROLLBACK", &[]).is_ok());
         if let Lease::Reader(connection) = &mut self.lease
             && let Some(connection) = connection.take()
             && clean
         {
             let mut idle = self.pool.0.readers.lock();
-            if idle.len() < IDLE_READERS {
+            if idle.len() < self.pool.0.idle_readers {
                 idle.push(connection);
             }
         }

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{DbError, sqlite::error::translate};
 
 /// Statements kept prepared by each connection.
 const STATEMENT_CACHE: usize = 256;
 /// KiB of pages kept by the connection that writes; the operating system keeps the rest.
-pub(super) const WRITER_CACHE: u32 = 4096;
+pub(super) const WRITER_CACHE: u32 = 2048;
 /// KiB of pages kept by each of the others. There may be many, and they read what the operating system has.
 pub(super) const READER_CACHE: u32 = 768;
 
@@ -68,6 +68,11 @@ impl File {
              PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0; \
              PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
         );
+        // Without this, a statement is parsed anew when a value is bound that the planner has looked at, which it does in
+        // each statement with a partial index or an outer join in reach.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(|e| translate("ENABLE_QPSG", e))?;
         connection.busy_timeout(wait).map_err(|e| translate("busy_timeout", e))?;
         connection.execute_batch(&pragmas).map_err(|e| translate(&pragmas, e))?;
         connection.busy_timeout(Duration::ZERO).map_err(|e| translate("busy_timeout", e))?;
