@@ -284,6 +284,13 @@ impl<const N: usize> Labels for [(&'static str, &'static str); N] {
     }
 }
 
+/// The same with values that are not known before.
+impl Labels for Vec<(&'static str, String)> {
+    fn each(&self, put: &mut dyn FnMut(&str, &dyn Display)) {
+        self.iter().for_each(|(name, value)| put(name, value));
+    }
+}
+
 fn text_of(labels: &impl Labels) -> String {
     let mut text = String::new();
     labels.each(&mut |name, value| {

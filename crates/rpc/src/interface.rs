@@ -3,7 +3,7 @@
 //! Version rules are oslo.messaging's: a topic's endpoints are asked in order; one is a candidate when it has the
 //! namespace of the message and a compatible version; the first candidate with the method takes it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oslo::{
     context::Context,
@@ -110,14 +110,17 @@ impl Caller {
 
     /// Sends a call and reads its answer.
     pub async fn call<R: DeserializeOwned>(&self, ctx: &Context, method: &Method, args: Value) -> Result<R, CallError> {
-        let target = self.target(method);
-        let answer = self.bus.call(ctx, &target, method.version, method.name, args, self.timeout).await?;
-        serde_json::from_value(answer)
-            .map_err(|error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() })
+        let (target, began) = (self.target(method), Instant::now());
+        let answer = self.bus.call(ctx, &target, method.version, method.name, args, self.timeout).await;
+        let unread = |error: serde_json::Error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() };
+        let answer = answer.and_then(|answer| serde_json::from_value(answer).map_err(unread));
+        crate::metrics::called(method.name, began, &answer);
+        answer
     }
 
     /// Sends a cast; the error tells that the transport did not take it.
     pub async fn cast(&self, ctx: &Context, method: &Method, args: Value) -> Result<(), CallError> {
+        crate::metrics::cast(method.name);
         self.bus.deliver(ctx, &self.target(method), method.version, method.name, args).await
     }
 }

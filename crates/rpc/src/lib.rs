@@ -15,6 +15,7 @@ pub mod dhcp_agent;
 pub mod l2;
 pub mod l2_agent;
 pub mod metadata;
+pub mod metrics;
 pub mod payload;
 pub mod reports;
 pub mod security_group;

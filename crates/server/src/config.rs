@@ -41,6 +41,8 @@ pub struct Config {
     pub dns_domain: String,
     /// `[securitygroup] enable_security_group`
     pub enable_security_group: bool,
+    /// `[healthcheck]`
+    pub healthcheck: crate::http::healthcheck::Settings,
     /// `[quotas]`
     pub quotas: Quotas,
     /// `[ml2]` and its type drivers.
@@ -126,6 +128,7 @@ impl Default for Config {
             default_availability_zones: Vec::new(),
             dns_domain: "openstacklocal".to_owned(),
             enable_security_group: true,
+            healthcheck: crate::http::healthcheck::Settings::default(),
             quotas: Quotas::default(),
             ml2: Ml2::default(),
         }

@@ -12,6 +12,7 @@ pub mod event;
 pub mod http;
 pub mod ipam;
 pub mod mac;
+pub mod metrics;
 pub mod provisioning;
 pub mod quota;
 pub mod resource;

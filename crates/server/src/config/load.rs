@@ -58,6 +58,7 @@ impl Config {
             default_availability_zones: options.get("DEFAULT", "default_availability_zones")?,
             dns_domain: options.get("DEFAULT", "dns_domain")?,
             enable_security_group: options.get("securitygroup", "enable_security_group")?,
+            healthcheck: crate::http::healthcheck::Settings::from_oslo(options)?,
             quotas: quotas(options)?,
             ml2: ml2(options)?,
         })

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    http::{Method, Response, StatusCode},
+    http::{Method, Response},
 };
 use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, port_bindings, quota, tags, verb};
+use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, tags, verb};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
@@ -24,6 +24,11 @@ const NOAUTH_PROJECT: &str = "fake_project_id";
 
 /// Answers one request; every failure becomes an answer here.
 pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
+    // Whoever asks after the health is no caller of the API.
+    if let Some(question) = healthcheck::Question::of(&request) {
+        return healthcheck::answer(&parts, question).await;
+    }
+    let measured = metrics::Measured::begin(request.method(), request.uri().path());
     let ctx = Ctx { parts, caller: caller(request.headers()) };
     let request_id = ctx.caller.request_id.clone();
     let span = oslo::log::request_span(&ctx.caller);
@@ -37,6 +42,7 @@ pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -
         let answer = result.unwrap_or_else(|error| Answer::refusal(&error.into_refusal()));
         let response = answer.into_response(&request_id);
         let elapsed = began.elapsed().as_secs_f64();
+        measured.end(response.status());
         tracing::info!("\"{method} {uri}\" status: {} time: {elapsed:.7}", response.status().as_u16());
         response
     }
@@ -61,7 +67,6 @@ async fn route(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let segments: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [] => only(request, &Method::GET, || discovery::versions(request)),
-        ["healthcheck"] => Ok(Answer::text(StatusCode::OK, "OK")),
         ["v2.0"] if request.trailing_slash => only(request, &Method::GET, || discovery::resources(request)),
         ["v2.0", "extensions"] => only(request, &Method::GET, discovery::extensions),
         ["v2.0", "extensions", alias] => only(request, &Method::GET, || discovery::extension(alias)),

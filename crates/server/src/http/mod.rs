@@ -5,6 +5,8 @@ mod availability_zones;
 mod dhcp_schedule;
 mod discovery;
 mod dispatch;
+pub mod healthcheck;
+pub(crate) mod metrics;
 mod page;
 mod port_bindings;
 mod query;
@@ -14,15 +16,32 @@ mod stream;
 mod tags;
 mod verb;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State};
+use axum::{
+    Router,
+    extract::{State, connect_info::Connected},
+    serve::IncomingStream,
+};
 use tokio::net::TcpListener;
 
 use crate::ctx::Parts;
 
 pub use answer::Answer;
 pub use request::Request;
+
+/// The two ends of a client's connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self { remote: *stream.remote_addr(), local: stream.io().local_addr().ok() }
+    }
+}
 
 /// How long requests in flight may take to end once shutdown has begun.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,7 +62,8 @@ pub async fn serve(
         shutdown.await;
         let _ = began.send(());
     };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(signal);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(signal);
     tokio::select! {
         done = serving => done,
         () = async { let _ = draining.await; tokio::time::sleep(DRAIN).await } => Ok(()),

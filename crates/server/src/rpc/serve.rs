@@ -5,7 +5,7 @@
 //! their own, so that a busy server still hears that its agents live. A method that loses against another transaction
 //! is run again, as HTTP requests are.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use oslo::{
     context::Context,
@@ -58,13 +58,15 @@ async fn listen(parts: Arc<Parts>, mut listener: Listener, served: &'static [&'s
 /// Runs one request and sends its answer.
 async fn answer(parts: Arc<Parts>, incoming: Incoming, served: &[&'static Interface]) {
     let Incoming { ctx: caller, version, namespace, method, args, reply, .. } = incoming;
-    let span = tracing::info_span!("rpc", request_id = %caller.request_id, method);
+    let (span, began) = (oslo::log::request_span(&caller), Instant::now());
     let answer = async {
+        tracing::debug!("received {method}");
         let interface = rpc::select(served, namespace.as_deref(), &version, &method)?;
         run(parts, caller, interface, &method, &args).await.map_err(RpcError::into_failure)
     }
     .instrument(span)
     .await;
+    rpc::metrics::served(&method, began, answer.is_ok());
     match (reply, answer) {
         (Some(reply), answer) => reply.send(answer),
         (None, Err(failure)) => tracing::error!("the cast '{method}' failed: {failure}"),
