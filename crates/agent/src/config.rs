@@ -1,6 +1,8 @@
 //! From the options of the configuration files to what each agent needs, typed; what means nothing is refused with the
 //! file and the line it stands on.
 
+mod metadata;
+
 use std::net::IpAddr;
 
 use oslo::config::{Config as Options, ConfigError, Origin};
@@ -32,6 +34,8 @@ impl dhcp::Config {
             dhcp_driver: driver,
             enable_isolated_metadata: options.get("DEFAULT", "enable_isolated_metadata")?,
             force_metadata: options.get("DEFAULT", "force_metadata")?,
+            enable_metadata_network: options.get("DEFAULT", "enable_metadata_network")?,
+            metadata_proxy: metadata::proxy(options)?,
             dhcp_lease_duration: options.get("DEFAULT", "dhcp_lease_duration")?,
             dhcp_renewal_time: options.get("dhcp", "dhcp_renewal_time")?,
             dhcp_rebinding_time: options.get("dhcp", "dhcp_rebinding_time")?,

@@ -9,6 +9,7 @@
 mod config;
 pub mod dhcp;
 pub mod linuxbridge;
+pub mod metadata;
 pub mod report;
 
 /// An error and all its causes, in one line, for a log.

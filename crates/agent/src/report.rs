@@ -15,6 +15,15 @@ use tokio::{
 /// How long the first report is waited for before it is sent again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// How reports are sent once the server has answered one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Later {
+    /// As a call, whose answer says whether the server had lost sight of the agent.
+    Call,
+    /// As a cast: nobody waits, and nothing is heard.
+    Cast,
+}
+
 /// A running heartbeat. It ends when this is dropped.
 pub struct Heartbeat {
     state: watch::Sender<AgentState>,
@@ -25,14 +34,19 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Reports `state` at once and then every `interval`, with the start flag until [`Self::started`] is called.
-    pub fn start(bus: Bus, mut state: AgentState, interval: Duration) -> Self {
+    pub fn start(bus: Bus, state: AgentState, interval: Duration) -> Self {
+        Self::start_with(bus, state, interval, Later::Call)
+    }
+
+    /// [`Self::start`], with reports after the first answered one sent as `later` says.
+    pub fn start_with(bus: Bus, mut state: AgentState, interval: Duration, later: Later) -> Self {
         state.start_flag = true;
         state.uuid.get_or_insert_with(|| uuid::Uuid::new_v4().to_string());
         let (sender, receiver) = watch::channel(state);
         let (news, heard) = mpsc::channel(4);
         let (known, reported) = watch::channel(false);
         let client = Client::new(bus).with_timeout(interval.max(FIRST_RETRY));
-        let task = tokio::spawn(beat(client, receiver, (news, known), interval));
+        let task = tokio::spawn(beat(client, receiver, (news, known), interval, later));
         Self { state: sender, news: heard, reported, task }
     }
 
@@ -84,6 +98,7 @@ async fn beat(
     state: watch::Receiver<AgentState>,
     (news, known): (mpsc::Sender<Status>, watch::Sender<bool>),
     interval: Duration,
+    later: Later,
 ) {
     let ctx = Context::admin();
     let mut heard = false;
@@ -95,6 +110,13 @@ async fn beat(
             agent_state.resource_versions = None;
         }
         let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        if heard && later == Later::Cast {
+            if let Err(error) = client.cast_state(&ctx, Report { agent_state }, time).await {
+                tracing::warn!("the state report could not be sent: {error}");
+            }
+            sleep_until(began + interval).await;
+            continue;
+        }
         match client.report_state(&ctx, Report { agent_state }, time).await {
             Ok(status) => {
                 if let Some(status @ (Status::New | Status::Revived)) = status

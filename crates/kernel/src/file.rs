@@ -47,6 +47,14 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file; gone already is success.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// Whether there is something of that name.
 pub fn exists(path: &Path) -> bool {
     path.exists()
@@ -93,6 +101,9 @@ mod tests {
         replace(&file, "two").unwrap();
         assert_eq!(read(&file).unwrap().as_deref(), Some("two"));
         assert_eq!(list(&directory).unwrap(), ["host"]);
+        remove(&file).unwrap();
+        remove(&file).unwrap();
+        assert!(!exists(&file));
         remove_directory(&directory).unwrap();
         remove_directory(&directory).unwrap();
         assert_eq!(list(&directory).unwrap(), Vec::<String>::new());

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use oslo::{context::Context, messaging::CallError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::interface::encode;
 
 /// Topic of the reports; the server serves them on [`crate::l2::TOPIC`] as well.
 pub const TOPIC: &str = "q-reports-plugin";
@@ -72,4 +75,14 @@ interface! {
         delete_agent "1.4" on TOPIC: (host: String, agent_type: String) -> ();
     }
     casts {}
+}
+
+impl Client {
+    /// [`Self::report_state`] without waiting for the answer.
+    pub async fn cast_state(&self, ctx: &Context, agent_state: Report, time: String) -> Result<(), CallError> {
+        let mut args = Map::new();
+        args.insert("agent_state".to_owned(), encode(&agent_state));
+        args.insert("time".to_owned(), time.into());
+        self.0.cast(ctx, &method::report_state, Value::Object(args)).await
+    }
 }

@@ -41,7 +41,7 @@ use super::{
     driver::{Driver, DriverError},
     queue::{PRIORITY_LOWEST, Update},
 };
-use crate::{chain, report::Heartbeat};
+use crate::{chain, metadata::proxy::Proxies, report::Heartbeat};
 use parking_lot::Mutex;
 use ready::Ready;
 use state::State;
@@ -73,6 +73,7 @@ struct Agent {
     config: Arc<Config>,
     client: Client,
     driver: Driver,
+    metadata: Proxies,
     state: Mutex<State>,
     ready: Ready,
     /// Something was put into the queue.
@@ -86,12 +87,17 @@ struct Agent {
 /// Runs the agent until `shutdown` completes. What it set up keeps serving; the next agent takes it over.
 pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let config = Arc::new(prepare(config).await?);
+    if config.enable_isolated_metadata || config.force_metadata {
+        // Two listening sockets for each network.
+        kernel::socket::allow_many().map_err(DriverError::from)?;
+    }
     let driver = Driver::new(Arc::clone(&config))?;
     let events = Events::open(&config.system.root()).map_err(DriverError::from)?;
     let mut listener = bus.listen(dhcp_agent::TOPIC, &config.host);
     let agent = Arc::new(Agent {
         client: Client::new(bus.clone()),
         driver,
+        metadata: Proxies::new(config.metadata_proxy.clone()),
         state: Mutex::default(),
         ready: Ready::default(),
         wake: Notify::new(),

@@ -3,13 +3,9 @@
 //! Pure: no file, no message and no kernel call. [`port_step`] says how the agent comes by its port on the network, and
 //! [`Service::new`] turns network and port into names, addresses, routes, files and a command line.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use rpc::{
     dhcp::{FixedIpRequest, NetworkInfo, RESERVED_DEVICE_ID},
     payload::{Port, Subnet},
@@ -20,12 +16,12 @@ use uuid::Uuid;
 use super::{
     Config, dnsmasq,
     files::{self, Files},
+    metadata,
 };
+use crate::metadata::{ADDRESS_V4, ADDRESS_V6, proxy::Wanted};
 
 /// Owner of the ports of DHCP servers.
 pub const DHCP_OWNER: &str = "network:dhcp";
-/// Where the metadata service answers IPv6 instances.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
 
 /// How the agent comes by its port.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +65,8 @@ pub struct Service {
     pub leases: Vec<(Mac, IpAddr)>,
     /// Every lease that is rightfully held.
     pub holders: Vec<Holder>,
+    /// The way to the metadata service, if instances shall find it here.
+    pub metadata: Option<Wanted>,
 }
 
 /// A default route.
@@ -185,6 +183,7 @@ impl Service {
             command: dnsmasq::command(network, &directory, config),
             leases: files::leases(network, config),
             holders: network.ports.iter().flat_map(holders).collect(),
+            metadata: metadata::proxy(network, &interface, config),
             directory,
             interface,
         }
@@ -198,9 +197,9 @@ fn addresses(network: &NetworkInfo, own: &Port, config: &Config) -> BTreeSet<IpN
     });
     let mut addresses: BTreeSet<IpNet> = of_port.collect();
     if config.enable_isolated_metadata || config.force_metadata {
-        addresses.insert(IpNet::from(IpAddr::from([169, 254, 169, 254])));
+        addresses.insert(IpNet::from(ADDRESS_V4));
         if network.subnets.iter().any(|subnet| subnet.ip_version == 6) {
-            addresses.insert(IpNet::V6(Ipv6Net::from(METADATA_V6)));
+            addresses.insert(IpNet::from(ADDRESS_V6));
         }
     }
     addresses

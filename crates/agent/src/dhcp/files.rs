@@ -27,7 +27,7 @@ pub const METADATA_CIDR: &str = "169.254.169.254/32";
 const OWNERS_WITHOUT_DHCP: [&str; 4] =
     ["network:router_ha_interface", "network:floatingip", "network:dhcp", "network:distributed"];
 /// Owners of the ports by which a router reaches a subnet.
-const ROUTER_INTERFACES: [&str; 3] =
+pub(super) const ROUTER_INTERFACES: [&str; 3] =
     ["network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed"];
 /// DHCP option 249, by which older Windows clients ask for option 121.
 const MICROSOFT_STATIC_ROUTES: &str = "249";
@@ -370,7 +370,7 @@ fn add(groups: &mut Vec<(SubnetId, Vec<IpAddr>)>, ip: &FixedIp) {
 }
 
 /// Own subnets and, in a routed network, those of its other segments.
-fn subnets(network: &NetworkInfo) -> impl Iterator<Item = &Subnet> {
+pub(super) fn subnets(network: &NetworkInfo) -> impl Iterator<Item = &Subnet> {
     network.subnets.iter().chain(&network.non_local_subnets)
 }
 

@@ -12,7 +12,7 @@
 //!
 //! How: [`desired`], [`files`] and [`dnsmasq`] turn what the server says into what must be, without touching anything.
 //! [`driver`] reads what is, plans the difference and applies it. [`agent`] takes messages, keeps the order, calls the
-//! server and retries. [`lease`] finds leases whose holder went.
+//! server and retries. [`lease`] finds leases whose holder went. Metadata is served by [`crate::metadata::proxy`].
 //!
 //! How we know what is ours, with nothing remembered:
 //!
@@ -23,6 +23,7 @@
 //! | devices | they are in such a namespace; or the tap end whose name is that of our port |
 //! | dnsmasq | the pid in our directory lives and its command line names the network; or it runs on our directory in such a namespace |
 //! | port | its `device_id` is made of our host's name and the network |
+//! | haproxy of metadata | the pid in upstream's file for the network lives and its command line names the network |
 
 pub mod agent;
 pub mod desired;
@@ -30,12 +31,15 @@ pub mod dnsmasq;
 pub mod driver;
 pub mod files;
 pub mod lease;
+mod metadata;
 pub mod queue;
 
 use std::{path::PathBuf, time::Duration};
 
 use kernel::System;
 use types::NetworkId;
+
+use crate::metadata::proxy;
 
 pub use agent::{AgentError, run};
 
@@ -62,6 +66,10 @@ pub struct Config {
     pub enable_isolated_metadata: bool,
     /// Serve metadata everywhere.
     pub force_metadata: bool,
+    /// Serve metadata for the networks of a router on a network that is for nothing else.
+    pub enable_metadata_network: bool,
+    /// How metadata is served.
+    pub metadata_proxy: proxy::Config,
     /// Seconds a lease is given for; -1 for ever.
     pub dhcp_lease_duration: i64,
     /// Seconds after which a client renews; 0 leaves it to the client.
@@ -95,9 +103,10 @@ pub struct Config {
 impl Config {
     /// Upstream's defaults, for this host and with the files below `state_path`.
     pub fn new(host: impl Into<String>, state_path: impl Into<PathBuf>) -> Self {
+        let state_path = state_path.into();
         Self {
             host: host.into(),
-            dhcp_confs: state_path.into().join("dhcp"),
+            dhcp_confs: state_path.join("dhcp"),
             availability_zone: "nova".to_owned(),
             report_interval: Duration::from_secs(30),
             resync_interval: Duration::from_secs(5),
@@ -106,6 +115,8 @@ impl Config {
             dhcp_driver: "neutron.agent.linux.dhcp.Dnsmasq".to_owned(),
             enable_isolated_metadata: false,
             force_metadata: false,
+            enable_metadata_network: false,
+            metadata_proxy: proxy::Config::new(state_path),
             dhcp_lease_duration: 86_400,
             dhcp_renewal_time: 0,
             dhcp_rebinding_time: 0,

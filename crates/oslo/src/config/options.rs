@@ -8,14 +8,22 @@ mod agent;
 mod keystone;
 mod library;
 mod log;
+mod metadata;
 mod server;
 mod unserved;
 
 use super::option::Catalog;
 
 /// Every option.
-pub static CATALOG: &Catalog =
-    &[server::GROUPS, agent::GROUPS, keystone::GROUPS, library::GROUPS, log::GROUPS, unserved::GROUPS];
+pub static CATALOG: &Catalog = &[
+    server::GROUPS,
+    agent::GROUPS,
+    keystone::GROUPS,
+    library::GROUPS,
+    log::GROUPS,
+    metadata::GROUPS,
+    unserved::GROUPS,
+];
 
 #[cfg(test)]
 mod tests {

@@ -42,6 +42,8 @@ struct Served {
     ready: BTreeSet<PortId>,
     /// How often in a row it could not be set up.
     failures: u32,
+    /// How often in a row its metadata could not be served.
+    metadata_failures: u32,
     respawn: Respawn,
     /// The tap end, once it was made.
     tap: Option<String>,
@@ -162,6 +164,14 @@ impl State {
         served.failures
     }
 
+    /// Notes whether a network's metadata could be served. How often in a row it could not; none for a network that is
+    /// not served any more.
+    pub(super) fn metadata_failures(&mut self, network: NetworkId, failed: bool) -> Option<u32> {
+        let served = self.networks.get_mut(&network)?;
+        served.metadata_failures = if failed { served.metadata_failures.saturating_add(1) } else { 0 };
+        Some(served.metadata_failures)
+    }
+
     /// Whether the end of this dnsmasq is not yet waited for; from now on it is.
     pub(super) fn watch(&mut self, network: NetworkId, pid: i32) -> bool {
         let Some(served) = self.networks.get_mut(&network) else { return false };
@@ -220,7 +230,7 @@ impl State {
 impl Served {
     fn new(network: Arc<NetworkInfo>, ready: BTreeSet<PortId>) -> Self {
         let (urgent, respawn) = (BTreeSet::new(), Respawn::default());
-        Self { network, urgent, ready, failures: 0, respawn, tap: None, watched: None }
+        Self { network, urgent, ready, failures: 0, metadata_failures: 0, respawn, tap: None, watched: None }
     }
 
     fn merge(&mut self, id: PortId, port: Option<Port>, own: &str) -> Merged {

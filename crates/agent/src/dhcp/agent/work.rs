@@ -7,7 +7,7 @@ use rpc::{
     dhcp::{Body, FixedIpRequest, NetworkInfo, PortCreate, PortUpdate},
     payload::Port,
 };
-use types::{NetworkId, PortId, SubnetId};
+use types::{NetworkId, PortId, SubnetId, device};
 
 use super::{Agent, state::Merged};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         driver::DriverError,
         queue::{Update, Work},
     },
+    metadata::proxy::ProxyError,
 };
 
 /// Why a network could not be set up or taken away.
@@ -24,6 +25,8 @@ use crate::{
 enum WorkError {
     #[error(transparent)]
     Driver(#[from] DriverError),
+    #[error(transparent)]
+    Metadata(#[from] ProxyError),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("the server gives no port on the network")]
@@ -67,10 +70,27 @@ impl Agent {
         drop(info);
         self.driver.reconcile(&service).await?;
         self.watch(network)?;
+        self.serve_metadata(&service).await;
         let (urgent, ready) = self.state.lock().succeeded(network, service.tap);
         self.ready.add(urgent, true);
         self.ready.add(ready, false);
         Ok(())
+    }
+
+    /// Instances get their addresses even where they do not get metadata.
+    async fn serve_metadata(&self, service: &Service) {
+        let namespace = self.config.system.namespace(&service.namespace);
+        let served = self.metadata.set(service.network, &namespace, service.metadata.as_ref()).await;
+        let mut state = self.state.lock();
+        let Some(failures) = state.metadata_failures(service.network, served.is_err()) else { return };
+        if let Err(error) = served {
+            let text = chain(&error);
+            match failures {
+                1 => tracing::warn!(network = %service.network, error = text, "cannot serve metadata; trying again"),
+                _ => tracing::debug!(network = %service.network, error = text, failures, "cannot serve metadata again"),
+            }
+            state.queue.retry(service.network, Update::Check, self.delay(failures));
+        }
     }
 
     /// Takes away what a network has here. The directory goes last: while it stands, a later agent knows that the port
@@ -80,6 +100,8 @@ impl Agent {
         if !was_served && !self.driver.has(network) {
             return Ok(());
         }
+        let namespace = self.config.system.namespace(&device::dhcp_namespace(network));
+        self.metadata.set(network, &namespace, None).await?;
         self.driver.tear_down(network).await?;
         let host = Some(self.config.host.clone());
         match self.client.release_dhcp_port(&Context::admin(), network, self.device_id(network), host).await {

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use kernel::{Address, Kind, Link, LinkChange, Route};
 
-use crate::dhcp::{
-    desired::{Gateway, Service},
-    lease::{self, Lease},
+use crate::{
+    dhcp::{
+        desired::{Gateway, Service},
+        lease::{self, Lease},
+    },
+    metadata::ADDRESS_V6,
 };
 
 /// Parameters of the namespace. The addresses of a DHCP server are its port's, and never an advertisement's; and as the
@@ -17,8 +20,6 @@ pub(super) const PARAMETERS: [(&str, &str); 3] = [
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
 ];
-/// Where IPv6 instances reach the metadata service: the one link-local address that is set by hand.
-const METADATA_V6: &str = "fe80::a9fe:a9fe";
 
 /// What a network has on this host.
 #[derive(Debug, Clone, Default)]
@@ -183,7 +184,8 @@ fn devices(steps: &mut Vec<Step>, service: &Service, state: &State) -> bool {
 }
 
 fn addresses(steps: &mut Vec<Step>, service: &Service, state: &State, new_pair: bool) -> bool {
-    let set_by_hand = |address: &&Address| address.is_global() || address.net.addr().to_string() == METADATA_V6;
+    // Of link-local addresses only the metadata service's is set by hand.
+    let set_by_hand = |address: &&Address| address.is_global() || address.net.addr() == ADDRESS_V6;
     let held: Vec<&Address> = if new_pair { Vec::new() } else { state.addresses.iter().filter(set_by_hand).collect() };
     let surplus = held.iter().filter(|address| !service.addresses.contains(&address.net));
     let missing = service.addresses.iter().filter(|net| !held.iter().any(|address| address.net == **net));

@@ -113,8 +113,7 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Whether the DHCP agent serves metadata on networks without router."),
             boolean("force_metadata", false).help("Whether the DHCP agent serves metadata on every network."),
             boolean("enable_metadata_network", false)
-                .help("Whether the DHCP agent serves metadata on a network of link-local addresses.")
-                .idle(),
+                .help("Whether the DHCP agent serves metadata on a network of link-local addresses."),
             text("ovs_integration_bridge")
                 .was(&[("ovs", "integration_bridge")])
                 .default("br-int")
