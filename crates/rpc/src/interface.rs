@@ -105,7 +105,12 @@ impl Caller {
     }
 
     fn target(&self, method: &Method) -> Target {
-        Target { topic: method.topic.to_owned(), server: self.server.clone(), fanout: self.fanout }
+        Target {
+            topic: method.topic.to_owned(),
+            server: self.server.clone(),
+            fanout: self.fanout,
+            ..Target::default()
+        }
     }
 
     /// Sends a call and reads its answer.

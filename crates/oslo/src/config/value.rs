@@ -29,7 +29,7 @@ const TRUE: [&str; 4] = ["true", "1", "on", "yes"];
 const FALSE: [&str; 4] = ["false", "0", "off", "no"];
 
 /// Reads the text of an option; the error says what is wrong with it.
-pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
+pub(crate) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),

@@ -112,6 +112,14 @@ pub enum CallError {
         /// The topic called.
         topic: String,
     },
+    /// The message broker cannot be reached, or does not take the message.
+    #[error("nothing can be sent to topic '{topic}': {why}")]
+    Broker {
+        /// The topic called.
+        topic: String,
+        /// Which broker, and what is wrong with it.
+        why: String,
+    },
     /// The answer is not of the expected shape.
     #[error("the answer to '{method}' is not understood: {why}")]
     Answer {

@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{CallError, Failure, Incoming, Target};
+use super::{CallError, Incoming, Target};
 
 /// How many messages wait in a queue, or for a listener, before the oldest is dropped.
 pub const BACKLOG: usize = 10_000;
@@ -86,19 +86,6 @@ pub struct Listener {
     mailbox: Arc<Mailbox>,
 }
 
-/// The way back to the caller. Dropped unused, it tells the caller that no answer will come.
-#[derive(Debug)]
-pub struct Reply(oneshot::Sender<Result<Value, Failure>>);
-
-impl Reply {
-    /// Answers the call. The caller may have given up; then nothing happens.
-    pub fn send(self, answer: Result<Value, Failure>) {
-        if self.0.send(answer).is_err() {
-            tracing::debug!("an answer came after its caller gave up");
-        }
-    }
-}
-
 impl Broker {
     pub(super) async fn call(
         &self,
@@ -108,7 +95,7 @@ impl Broker {
     ) -> Result<Value, CallError> {
         let (topic, method) = (incoming.topic.clone(), incoming.method.clone());
         let (reply, answer) = oneshot::channel();
-        incoming.reply = Some(Reply(reply));
+        incoming.reply = Some(super::Reply::in_process(reply));
         self.send(Delivery { incoming, target: target.clone(), expires: Some(Instant::now() + timeout) });
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => answer.map_err(CallError::Remote),
@@ -245,7 +232,7 @@ impl Delivery {
 
     fn is_given_up(&self) -> bool {
         self.expires.is_some_and(|at| at <= Instant::now())
-            || self.incoming.reply.as_ref().is_some_and(|reply| reply.0.is_closed())
+            || self.incoming.reply.as_ref().is_some_and(super::Reply::is_given_up)
     }
 }
 

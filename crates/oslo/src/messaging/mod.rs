@@ -7,18 +7,20 @@
 pub mod envelope;
 pub mod failure;
 pub mod in_process;
+pub mod rabbit;
 
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 pub use failure::{CallError, Failure};
-pub use in_process::{Listener, Reply};
+pub use rabbit::{RabbitError, RabbitSettings};
 
 use crate::context::Context;
 
 /// Where a message goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// Name of the interface's queue.
     pub topic: String,
@@ -26,22 +28,30 @@ pub struct Target {
     pub server: Option<String>,
     /// To all servers of the topic instead of one.
     pub fanout: bool,
+    /// Which of the interfaces of the topic; none for the core ones.
+    pub namespace: Option<String>,
 }
 
 impl Target {
     /// Any one server of a topic.
     pub fn topic(topic: impl Into<String>) -> Self {
-        Self { topic: topic.into(), server: None, fanout: false }
+        Self { topic: topic.into(), ..Self::default() }
     }
 
     /// One named server of a topic.
     pub fn server(topic: impl Into<String>, server: impl Into<String>) -> Self {
-        Self { topic: topic.into(), server: Some(server.into()), fanout: false }
+        Self { topic: topic.into(), server: Some(server.into()), ..Self::default() }
     }
 
     /// All servers of a topic.
     pub fn fanout(topic: impl Into<String>) -> Self {
-        Self { topic: topic.into(), server: None, fanout: true }
+        Self { topic: topic.into(), fanout: true, ..Self::default() }
+    }
+
+    /// The same for another interface of the topic.
+    pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
     }
 }
 
@@ -64,17 +74,82 @@ pub struct Incoming {
     pub reply: Option<Reply>,
 }
 
+/// Receives requests; dropping it ends the subscription.
+#[derive(Debug)]
+pub enum Listener {
+    /// From within this process.
+    InProcess(in_process::Listener),
+    /// From RabbitMQ.
+    Rabbit(rabbit::Listener),
+}
+
+/// The way back to the caller. Dropped unused, it tells the caller that no answer will come.
+#[derive(Debug)]
+pub struct Reply(Path);
+
+#[derive(Debug)]
+enum Path {
+    InProcess(oneshot::Sender<Result<Value, Failure>>),
+    Rabbit(rabbit::ReplyPath),
+}
+
 /// A clonable handle on the message transport.
 #[derive(Debug, Clone)]
 pub enum Bus {
     /// Queues within this process.
     InProcess(in_process::Broker),
+    /// RabbitMQ.
+    Rabbit(rabbit::Rabbit),
+}
+
+impl Listener {
+    /// The next request; none when the transport was closed. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Incoming> {
+        match self {
+            Self::InProcess(listener) => listener.next().await,
+            Self::Rabbit(listener) => listener.next().await,
+        }
+    }
+}
+
+impl Reply {
+    fn in_process(sender: oneshot::Sender<Result<Value, Failure>>) -> Self {
+        Self(Path::InProcess(sender))
+    }
+
+    fn rabbit(path: rabbit::ReplyPath) -> Self {
+        Self(Path::Rabbit(path))
+    }
+
+    /// Answers the call. The caller may have given up; then nothing happens.
+    pub fn send(self, answer: Result<Value, Failure>) {
+        match self.0 {
+            Path::InProcess(sender) => {
+                if sender.send(answer).is_err() {
+                    tracing::debug!("an answer came after its caller gave up");
+                }
+            }
+            Path::Rabbit(path) => path.send(answer),
+        }
+    }
+
+    /// Whether the caller is known to wait no more.
+    fn is_given_up(&self) -> bool {
+        matches!(&self.0, Path::InProcess(sender) if sender.is_closed())
+    }
 }
 
 impl Bus {
     /// A new transport within this process.
     pub fn in_process() -> Self {
         Self::InProcess(in_process::Broker::default())
+    }
+
+    /// The transport by RabbitMQ. It connects when it is first used, and again whenever it must: a broker that is away is
+    /// no error here.
+    #[allow(clippy::unused_async, reason = "it needs a runtime around it")]
+    pub async fn rabbit(settings: RabbitSettings) -> Result<Self, RabbitError> {
+        rabbit::Rabbit::new(settings).map(Self::Rabbit)
     }
 
     /// Sends a request and waits for its answer, at most `timeout`.
@@ -90,14 +165,14 @@ impl Bus {
         let incoming = incoming(ctx, target, version, method, args);
         match self {
             Self::InProcess(broker) => broker.call(target, incoming, timeout).await,
+            Self::Rabbit(rabbit) => rabbit.call(target, incoming, timeout).await,
         }
     }
 
     /// Sends a request that has no answer. What cannot be delivered is dropped, as upstream does with casts.
     pub async fn cast(&self, ctx: &Context, target: &Target, version: &str, method: &str, args: Value) {
-        let incoming = incoming(ctx, target, version, method, args);
-        match self {
-            Self::InProcess(broker) => broker.cast(target, incoming),
+        if let Err(error) = self.deliver(ctx, target, version, method, args).await {
+            tracing::error!("the cast '{method}' was dropped: {error}");
         }
     }
 
@@ -113,9 +188,12 @@ impl Bus {
     ) -> Result<(), CallError> {
         let incoming = incoming(ctx, target, version, method, args);
         match self {
-            Self::InProcess(broker) => broker.cast(target, incoming),
+            Self::InProcess(broker) => {
+                broker.cast(target, incoming);
+                Ok(())
+            }
+            Self::Rabbit(rabbit) => rabbit.cast(target, incoming).await,
         }
-        Ok(())
     }
 
     /// Starts to receive what is sent to a topic, to this server of it, and to all its servers.
@@ -126,7 +204,8 @@ impl Bus {
     /// Receives several topics through one listener, so that the order of one sender's messages is kept across them.
     pub fn listen_all(&self, topics: &[&str], server: &str) -> Listener {
         match self {
-            Self::InProcess(broker) => broker.listen(topics, server),
+            Self::InProcess(broker) => Listener::InProcess(broker.listen(topics, server)),
+            Self::Rabbit(rabbit) => Listener::Rabbit(rabbit.listen(topics, server)),
         }
     }
 
@@ -134,6 +213,23 @@ impl Bus {
     pub fn close(&self) {
         match self {
             Self::InProcess(broker) => broker.close(),
+            Self::Rabbit(rabbit) => rabbit.close(),
+        }
+    }
+
+    /// Closes, and waits a few seconds at most until answers that are owed are sent and nothing is left at the broker.
+    pub async fn shut_down(&self) {
+        self.close();
+        if let Self::Rabbit(rabbit) = self {
+            rabbit.closed().await;
+        }
+    }
+
+    /// Why nothing can be sent or received just now, if something is known to be wrong.
+    pub fn health(&self) -> Result<(), String> {
+        match self {
+            Self::InProcess(_) => Ok(()),
+            Self::Rabbit(rabbit) => rabbit.health(),
         }
     }
 }
@@ -143,7 +239,7 @@ fn incoming(ctx: &Context, target: &Target, version: &str, method: &str, args: V
         ctx: ctx.clone(),
         topic: target.topic.clone(),
         version: version.to_owned(),
-        namespace: None,
+        namespace: target.namespace.clone(),
         method: method.to_owned(),
         args,
         reply: None,
