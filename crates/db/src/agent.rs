@@ -6,7 +6,7 @@ use types::AgentId;
 
 use crate::{
     Conn, DbError, Row, Value,
-    list::{Listing, Source},
+    list::{Listing, Scope, Source},
     schema::tables::AGENTS,
 };
 
@@ -34,6 +34,7 @@ pub static LISTING: Listing = Listing {
     table: &AGENTS,
     columns: COLUMNS,
     standard: false,
+    scope: Scope::Everything,
     attributes: &[
         ("id", Source::Own("id")),
         ("agent_type", Source::Own("agent_type")),

@@ -40,7 +40,16 @@ pub enum Source {
         /// Column and text that the child row must have.
         only: &'static [(&'static str, &'static str)],
     },
-    /// The same for child rows of another resource that this one belongs to.
+    /// True when an RBAC row grants it to everyone, or to the project that asks.
+    Granted {
+        /// The column of the resource's own table that holds the id of what is granted.
+        key: &'static str,
+        /// The RBAC table.
+        table: &'static Table,
+        /// What is granted.
+        action: &'static str,
+    },
+    /// True when another resource that this one belongs to has such a child row.
     ParentExists {
         /// The column of the resource's own table that holds the other's id.
         key: &'static str,
@@ -53,6 +62,40 @@ pub enum Source {
     },
 }
 
+/// Which rows a project sees that may not see everything.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope {
+    /// All of them.
+    Everything,
+    /// Its own.
+    Owned,
+    /// Its own, and those granted to it or to everyone.
+    Granted {
+        /// The column of the resource's own table that holds the id of what is granted.
+        key: &'static str,
+        /// The RBAC table.
+        table: &'static Table,
+        /// What is granted: any of these.
+        actions: &'static [&'static str],
+    },
+    /// Its own, and those that belong to something of its own.
+    OfOwned {
+        /// The column of the resource's own table that holds the other's id.
+        key: &'static str,
+        /// The other's table.
+        table: &'static Table,
+    },
+}
+
+/// On whose behalf a list is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Viewer {
+    /// The project that asks; what is granted to it counts as shared.
+    pub project_id: Option<String>,
+    /// Whether it sees only what [`Listing::scope`] lets it see.
+    pub scoped: bool,
+}
+
 /// How a resource is listed.
 #[derive(Debug)]
 pub struct Listing {
@@ -62,6 +105,8 @@ pub struct Listing {
     pub columns: &'static [&'static str],
     /// Whether it has a row in `standardattributes`, whose columns ([`crate::standard::COLUMNS`]) are then selected too.
     pub standard: bool,
+    /// Which rows a project sees.
+    pub scope: Scope,
     /// What can be filtered and sorted by, besides what all resources with standard attributes have in common.
     pub attributes: &'static [(&'static str, Source)],
 }
@@ -110,6 +155,8 @@ pub struct ListQuery {
     pub filters: Vec<Filter>,
     /// Conditions on tags.
     pub tags: TagFilter,
+    /// On whose behalf.
+    pub viewer: Viewer,
     /// Attributes to sort by, each ascending when true; the id is always added last.
     pub sort: Vec<(String, bool)>,
     /// At most so many.
@@ -202,6 +249,7 @@ impl Listing {
         let mut select = self.from();
         select.exprs(keys.iter().map(|key| key.column.clone()));
         select.and_where(own(self.table, "id").eq(id));
+        select.cond_where(self.seen_by(&query.viewer));
         let rows = conn.select(&select).await?;
         Ok(rows.first().map(|row| sort_values(row, keys.len())))
     }
@@ -240,7 +288,9 @@ impl Listing {
             let (column, nullable) = match self.source(attribute)? {
                 Source::Own(name) => (own(self.table, name), self.table.column(name).is_none_or(|c| c.nullable)),
                 Source::Standard(name) => (Expr::col((crate::standard::TABLE, name)), true),
-                Source::Child { .. } | Source::Exists { .. } | Source::ParentExists { .. } => return None,
+                Source::Child { .. } | Source::Exists { .. } | Source::ParentExists { .. } | Source::Granted { .. } => {
+                    return None;
+                }
             };
             Some(SortKey { column, nullable, ascending: *ascending != query.reverse })
         });
@@ -250,10 +300,10 @@ impl Listing {
     }
 
     fn condition(&self, query: &ListQuery) -> Condition {
-        let mut all = Cond::all();
+        let mut all = self.seen_by(&query.viewer);
         for filter in &query.filters {
             if let Some(source) = self.source(&filter.attribute) {
-                all = all.add(self.matches(source, filter));
+                all = all.add(self.matches(source, filter, &query.viewer));
             }
         }
         if self.standard {
@@ -262,7 +312,31 @@ impl Listing {
         all
     }
 
-    fn matches(&self, source: Source, filter: &Filter) -> SimpleExpr {
+    /// What the viewer may see.
+    fn seen_by(&self, viewer: &Viewer) -> Condition {
+        if !viewer.scoped {
+            return Cond::all();
+        }
+        let owned = |table: &'static Table| match &viewer.project_id {
+            Some(project) => own(table, "project_id").eq(project.as_str()),
+            None => own(table, "project_id").is_null(),
+        };
+        match self.scope {
+            Scope::Everything => Cond::all(),
+            Scope::Owned => Cond::all().add(owned(self.table)),
+            Scope::Granted { key, table, actions } => {
+                let granted = own(self.table, key).in_subquery(granted(table, actions, viewer));
+                Cond::all().add(Cond::any().add(owned(self.table)).add(granted))
+            }
+            Scope::OfOwned { key, table } => {
+                let mut others = child_rows(table, "id");
+                others.and_where(owned(table));
+                Cond::all().add(Cond::any().add(owned(self.table)).add(own(self.table, key).in_subquery(others)))
+            }
+        }
+    }
+
+    fn matches(&self, source: Source, filter: &Filter, viewer: &Viewer) -> SimpleExpr {
         match source {
             Source::Own(name) => compare(own(self.table, name), kind(self.table, name), filter),
             Source::Standard(name) => compare(
@@ -275,23 +349,13 @@ impl Listing {
                 child.and_where(compare(own(table, column), kind(table, column), filter));
                 own(self.table, "id").in_subquery(child)
             }
-            Source::Exists { table, link, only } => self.exists("id", table, link, only, filter),
-            Source::ParentExists { key, table, link, only } => self.exists(key, table, link, only, filter),
+            Source::Exists { table, link, only } => self.exists("id", having(table, link, only), filter),
+            Source::ParentExists { key, table, link, only } => self.exists(key, having(table, link, only), filter),
+            Source::Granted { key, table, action } => self.exists(key, granted(table, &[action], viewer), filter),
         }
     }
 
-    fn exists(
-        &self,
-        key: &'static str,
-        table: &'static Table,
-        link: &'static str,
-        only: &[(&'static str, &'static str)],
-        filter: &Filter,
-    ) -> SimpleExpr {
-        let mut child = child_rows(table, link);
-        for (column, text) in only {
-            child.and_where(own(table, column).eq(*text));
-        }
+    fn exists(&self, key: &'static str, child: SelectStatement, filter: &Filter) -> SimpleExpr {
         let exists = own(self.table, key).in_subquery(child.clone());
         let absent = own(self.table, key).not_in_subquery(child);
         let wanted = |truth| filter.values.contains(&Value::Bool(truth));
@@ -351,6 +415,28 @@ fn child_rows(table: &'static Table, link: &'static str) -> SelectStatement {
     let mut child = Query::select();
     child.expr(own(table, link)).from(table.name);
     child
+}
+
+/// Child rows with these texts in these columns.
+fn having(table: &'static Table, link: &'static str, only: &[(&'static str, &'static str)]) -> SelectStatement {
+    let mut child = child_rows(table, link);
+    for (column, text) in only {
+        child.and_where(own(table, column).eq(*text));
+    }
+    child
+}
+
+/// What RBAC rows grant to everyone, or to the project that asks.
+fn granted(table: &'static Table, actions: &[&str], viewer: &Viewer) -> SelectStatement {
+    let mut rows = child_rows(table, "object_id");
+    rows.and_where(own(table, "action").is_in(actions.iter().copied()));
+    rows.and_where(own(table, "target_project").is_in(targets(viewer.project_id.as_deref())));
+    rows
+}
+
+/// Who an RBAC row may name for the project to be meant.
+pub(crate) fn targets(project_id: Option<&str>) -> impl Iterator<Item = &str> {
+    std::iter::once("*").chain(project_id)
 }
 
 fn tagged(tags: &[String]) -> SelectStatement {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Value,
-    list::{Listing, Source},
+    list::{Listing, Scope, Source, targets},
     schema::{Table, tables},
     segment::segments_of,
     standard::{standard_from_row, tags_of},
@@ -30,6 +30,7 @@ pub static LISTING: Listing = Listing {
     table: &tables::NETWORKS,
     columns: &COLUMNS,
     standard: true,
+    scope: Scope::Granted { key: "id", table: &tables::NETWORKRBACS, actions: &[ACCESS_AS_SHARED, ACCESS_AS_EXTERNAL] },
     attributes: &[
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
@@ -38,14 +39,7 @@ pub static LISTING: Listing = Listing {
         ("admin_state_up", Source::Own("admin_state_up")),
         ("mtu", Source::Own("mtu")),
         ("availability_zone_hints", Source::Own("availability_zone_hints")),
-        (
-            "shared",
-            Source::Exists {
-                table: &tables::NETWORKRBACS,
-                link: "object_id",
-                only: &[("action", ACCESS_AS_SHARED), ("target_project", "*")],
-            },
-        ),
+        ("shared", Source::Granted { key: "id", table: &tables::NETWORKRBACS, action: ACCESS_AS_SHARED }),
         ("router:external", Source::Exists { table: &tables::EXTERNALNETWORKS, link: "network_id", only: &[] }),
         ("is_default", Source::Child { table: &tables::EXTERNALNETWORKS, link: "network_id", column: "is_default" }),
         ("provider:network_type", segment("network_type")),
@@ -54,8 +48,12 @@ pub static LISTING: Listing = Listing {
     ],
 };
 
-/// Whole networks from the rows [`LISTING`] selected, in their order.
-pub async fn networks_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Network>, DbError> {
+/// Whole networks from the rows [`LISTING`] selected, in their order, as the project sees them that asks.
+pub async fn networks_from_rows(
+    conn: &mut Conn,
+    rows: Vec<Row>,
+    project_id: Option<&str>,
+) -> Result<Vec<Network>, DbError> {
     let mut networks = rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
     if networks.is_empty() {
         return Ok(networks);
@@ -64,7 +62,7 @@ pub async fn networks_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<N
     let standard_ids: Vec<i64> = networks.iter().map(|n| n.standard.standard_attr_id).collect();
     let mut subnets = subnets_of(conn, &ids).await?;
     let mut segments = segments_of(conn, &ids).await?;
-    let shared = shared_among(conn, &ids).await?;
+    let shared = shared_among(conn, &ids, project_id).await?;
     let external = column_of::<bool>(conn, &tables::EXTERNALNETWORKS, "is_default", &ids).await?;
     let security = column_of::<bool>(conn, &tables::NETWORKSECURITYBINDINGS, "port_security_enabled", &ids).await?;
     let mut zones = zones_of(conn, &ids).await?;
@@ -110,10 +108,16 @@ async fn subnets_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId
     Ok(subnets)
 }
 
-async fn shared_among(conn: &mut Conn, ids: &[String]) -> Result<HashSet<NetworkId>, DbError> {
+/// Those of the networks that are shared with the project, or with everyone.
+pub(crate) async fn shared_among(
+    conn: &mut Conn,
+    ids: &[String],
+    project_id: Option<&str>,
+) -> Result<HashSet<NetworkId>, DbError> {
     let mut select = tables::NETWORKRBACS.select(&["object_id"]);
     select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
-    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED)).and_where(Expr::col("target_project").eq("*"));
+    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED));
+    select.and_where(Expr::col("target_project").is_in(targets(project_id)));
     conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
 }
 
@@ -193,6 +197,30 @@ pub async fn network_update(conn: &mut Conn, network: &Network) -> Result<(), Db
     Ok(())
 }
 
+/// The owners of networks, by the networks' ids.
+pub async fn network_owners(conn: &mut Conn, ids: &[String]) -> Result<HashMap<String, Option<String>>, DbError> {
+    let mut select = tables::NETWORKS.select(&["id", "project_id"]);
+    select.and_where(Expr::col("id").is_in(ids.iter().map(String::as_str)));
+    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// What is granted on networks to everyone and to these projects: network, action, whom to.
+pub async fn network_grants(
+    conn: &mut Conn,
+    ids: &[String],
+    projects: &[String],
+) -> Result<Vec<(String, String, String)>, DbError> {
+    let mut select = tables::NETWORKRBACS.select(&["object_id", "action", "target_project"]);
+    select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
+    select.and_where(Expr::col("target_project").is_in(projects.iter().map(String::as_str).chain(["*"])));
+    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
+}
+
+/// Whether everyone may use a network.
+pub async fn is_shared_with_all(conn: &mut Conn, network: NetworkId) -> Result<bool, DbError> {
+    Ok(shared_among(conn, &[network.to_string()], None).await?.contains(&network))
+}
+
 /// Opens a network to every project.
 pub async fn access_grant(conn: &mut Conn, network: &Network, action: &str) -> Result<(), DbError> {
     let columns = ["id", "object_id", "project_id", "target_project", "action"];
@@ -209,21 +237,30 @@ pub async fn access_revoke(conn: &mut Conn, network: NetworkId, action: &str) ->
 
 /// Makes a network external.
 pub async fn external_set(conn: &mut Conn, network: &Network) -> Result<(), DbError> {
-    let row = vec![network.id.into(), false.into()];
-    conn.insert(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], vec![row]).await?;
+    external_mark(conn, network.id).await?;
     access_grant(conn, network, ACCESS_AS_EXTERNAL).await
+}
+
+/// Makes a network external without granting it to anyone.
+pub async fn external_mark(conn: &mut Conn, network: NetworkId) -> Result<(), DbError> {
+    let row = vec![network.into(), false.into()];
+    conn.insert(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], vec![row]).await
 }
 
 /// Makes it internal again.
 pub async fn external_clear(conn: &mut Conn, network: NetworkId) -> Result<(), DbError> {
     conn.sql("DELETE FROM externalnetworks WHERE network_id = ?", vec![network.into()]).await?;
-    access_revoke(conn, network, ACCESS_AS_EXTERNAL).await
+    let sql = "DELETE FROM networkrbacs WHERE object_id = ? AND action = ?";
+    conn.sql(sql, vec![network.into(), ACCESS_AS_EXTERNAL.into()]).await.map(|_| ())
 }
 
-/// Projects other than the owner that have ports on the network.
+/// Projects that have ports on the network by its being shared with everyone: neither the owner nor any that it is
+/// shared with by name.
 pub async fn other_projects(conn: &mut Conn, network: &Network) -> Result<Vec<String>, DbError> {
-    let sql = "SELECT DISTINCT project_id FROM ports WHERE network_id = ? AND project_id <> ? AND project_id <> ''";
-    let rows = conn.sql(sql, vec![network.id.into(), (&network.project_id).into()]).await?;
+    let sql = "SELECT DISTINCT project_id FROM ports WHERE network_id = ? AND project_id <> ? AND project_id <> '' \
+               AND project_id NOT IN (SELECT target_project FROM networkrbacs WHERE object_id = ? AND action = ?)";
+    let binds = vec![network.id.into(), (&network.project_id).into(), network.id.into(), ACCESS_AS_SHARED.into()];
+    let rows = conn.sql(sql, binds).await?;
     rows.iter().map(|row| row.get(0)).collect()
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Value,
-    list::{Listing, Source},
+    list::{Listing, Scope, Source},
     schema::{Table, tables},
     standard::{standard_delete, standard_from_row, tags_of},
 };
@@ -39,6 +39,7 @@ pub static LISTING: Listing = Listing {
     table: &tables::PORTS,
     columns: &COLUMNS,
     standard: true,
+    scope: Scope::OfOwned { key: "network_id", table: &tables::NETWORKS },
     attributes: &[
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),

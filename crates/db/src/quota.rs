@@ -7,12 +7,16 @@ use uuid::Uuid;
 use crate::{Backend, Conn, DbError, schema::tables};
 
 /// Resources that are counted, each with its table.
-pub const COUNTED: [(&str, &str); 5] = [
+pub const COUNTED: [(&str, &str); 6] = [
     ("network", "networks"),
     ("subnet", "subnets"),
     ("port", "ports"),
     ("security_group", "securitygroups"),
     ("security_group_rule", "securitygrouprules"),
+    (
+        "rbac_policy",
+        "(SELECT project_id FROM networkrbacs UNION ALL SELECT project_id FROM securitygrouprbacs) AS rbacs",
+    ),
 ];
 
 /// The limits set for one project, by resource.

@@ -10,7 +10,7 @@ use types::{
 
 use crate::{
     Conn, DbError, Row, Value,
-    list::{ListQuery, Listing, Source},
+    list::{ListQuery, Listing, Scope, Source, Viewer, targets},
     schema::tables,
     standard::{standard_delete, standard_from_row, tags_of},
 };
@@ -39,19 +39,13 @@ pub static GROUP_LISTING: Listing = Listing {
     table: &tables::SECURITYGROUPS,
     columns: &GROUP_COLUMNS,
     standard: true,
+    scope: Scope::Granted { key: "id", table: &tables::SECURITYGROUPRBACS, actions: &[ACCESS_AS_SHARED] },
     attributes: &[
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
         ("project_id", Source::Own("project_id")),
         ("stateful", Source::Own("stateful")),
-        (
-            "shared",
-            Source::Exists {
-                table: &tables::SECURITYGROUPRBACS,
-                link: "object_id",
-                only: &[("action", ACCESS_AS_SHARED), ("target_project", "*")],
-            },
-        ),
+        ("shared", Source::Granted { key: "id", table: &tables::SECURITYGROUPRBACS, action: ACCESS_AS_SHARED }),
     ],
 };
 
@@ -60,6 +54,7 @@ pub static RULE_LISTING: Listing = Listing {
     table: &tables::SECURITYGROUPRULES,
     columns: &RULE_COLUMNS,
     standard: true,
+    scope: Scope::OfOwned { key: "security_group_id", table: &tables::SECURITYGROUPS },
     attributes: &[
         ("id", Source::Own("id")),
         ("project_id", Source::Own("project_id")),
@@ -97,8 +92,12 @@ pub struct DefaultRule {
     pub remote_address_group_id: Option<String>,
 }
 
-/// Whole groups from the rows [`GROUP_LISTING`] selected, in their order.
-pub async fn security_groups_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<SecurityGroup>, DbError> {
+/// Whole groups from the rows [`GROUP_LISTING`] selected, in their order, as the project sees them that asks.
+pub async fn security_groups_from_rows(
+    conn: &mut Conn,
+    rows: Vec<Row>,
+    project_id: Option<&str>,
+) -> Result<Vec<SecurityGroup>, DbError> {
     let mut groups = rows.iter().map(group_from_row).collect::<Result<Vec<_>, _>>()?;
     if groups.is_empty() {
         return Ok(groups);
@@ -111,7 +110,7 @@ pub async fn security_groups_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Resul
     for rule in rules {
         by_group.entry(rule.security_group_id).or_default().push(rule);
     }
-    let shared = shared_among(conn, &groups).await?;
+    let shared = shared_among(conn, &groups, project_id).await?;
     let standard_ids: Vec<i64> = groups.iter().map(|g| g.standard.standard_attr_id).collect();
     let mut tags = tags_of(conn, &standard_ids).await?;
     for group in &mut groups {
@@ -136,10 +135,15 @@ fn group_from_row(row: &Row) -> Result<SecurityGroup, DbError> {
     })
 }
 
-async fn shared_among(conn: &mut Conn, groups: &[SecurityGroup]) -> Result<HashSet<SecurityGroupId>, DbError> {
+async fn shared_among(
+    conn: &mut Conn,
+    groups: &[SecurityGroup],
+    project_id: Option<&str>,
+) -> Result<HashSet<SecurityGroupId>, DbError> {
     let mut select = tables::SECURITYGROUPRBACS.select(&["object_id"]);
     select.and_where(Expr::col("object_id").is_in(groups.iter().map(|g| g.id.to_string())));
-    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED)).and_where(Expr::col("target_project").eq("*"));
+    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED));
+    select.and_where(Expr::col("target_project").is_in(targets(project_id)));
     conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
 }
 
@@ -192,6 +196,28 @@ pub fn normalized(prefix: &str) -> Option<String> {
         Err(_) => prefix.parse::<std::net::IpAddr>().ok()?.into(),
     };
     Some(network.trunc().to_string())
+}
+
+/// The owners of groups, by the groups' ids.
+pub async fn security_group_owners(
+    conn: &mut Conn,
+    ids: &[String],
+) -> Result<HashMap<String, Option<String>>, DbError> {
+    let mut select = tables::SECURITYGROUPS.select(&["id", "project_id"]);
+    select.and_where(Expr::col("id").is_in(ids.iter().map(String::as_str)));
+    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// Those of the groups that a project may put on its ports: its own, and those shared with it.
+pub async fn security_groups_usable(
+    conn: &mut Conn,
+    groups: &[SecurityGroupId],
+    project_id: &str,
+) -> Result<HashSet<SecurityGroupId>, DbError> {
+    let viewer = Viewer { project_id: Some(project_id.to_owned()), scoped: true };
+    let ids = groups.iter().map(|id| (*id).into()).collect();
+    let query = ListQuery { viewer, ..ListQuery::default() }.matching_any("id", ids);
+    GROUP_LISTING.page(conn, &query).await?.rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Adds a group, without its rules. Its standard attributes have their row already.

@@ -14,8 +14,8 @@ use types::{
 
 use crate::{
     Backend, Conn, DbError, FromValue, Row, Value,
-    list::{Listing, Source},
-    network::ACCESS_AS_SHARED,
+    list::{Listing, Scope, Source},
+    network::{ACCESS_AS_EXTERNAL, ACCESS_AS_SHARED, shared_among},
     schema::{Table, tables},
     standard::{standard_from_row, tags_of},
 };
@@ -40,6 +40,11 @@ pub static LISTING: Listing = Listing {
     table: &tables::SUBNETS,
     columns: &COLUMNS,
     standard: true,
+    scope: Scope::Granted {
+        key: "network_id",
+        table: &tables::NETWORKRBACS,
+        actions: &[ACCESS_AS_SHARED, ACCESS_AS_EXTERNAL],
+    },
     attributes: &[
         ("id", Source::Own("id")),
         ("name", Source::Own("name")),
@@ -53,15 +58,7 @@ pub static LISTING: Listing = Listing {
         ("ipv6_address_mode", Source::Own("ipv6_address_mode")),
         ("subnetpool_id", Source::Own("subnetpool_id")),
         ("segment_id", Source::Own("segment_id")),
-        (
-            "shared",
-            Source::ParentExists {
-                key: "network_id",
-                table: &tables::NETWORKRBACS,
-                link: "object_id",
-                only: &[("action", ACCESS_AS_SHARED), ("target_project", "*")],
-            },
-        ),
+        ("shared", Source::Granted { key: "network_id", table: &tables::NETWORKRBACS, action: ACCESS_AS_SHARED }),
         (
             "router:external",
             Source::ParentExists { key: "network_id", table: &tables::EXTERNALNETWORKS, link: "network_id", only: &[] },
@@ -69,8 +66,12 @@ pub static LISTING: Listing = Listing {
     ],
 };
 
-/// Whole subnets from the rows [`LISTING`] selected, in their order.
-pub async fn subnets_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Subnet>, DbError> {
+/// Whole subnets from the rows [`LISTING`] selected, in their order, as the project sees them that asks.
+pub async fn subnets_from_rows(
+    conn: &mut Conn,
+    rows: Vec<Row>,
+    project_id: Option<&str>,
+) -> Result<Vec<Subnet>, DbError> {
     let mut subnets = rows.iter().map(subnet_from_row).collect::<Result<Vec<_>, _>>()?;
     if subnets.is_empty() {
         return Ok(subnets);
@@ -93,7 +94,7 @@ pub async fn subnets_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Su
     .await?;
     let mut owners =
         children(conn, &tables::SUBNET_SERVICE_TYPES, &["service_type"], &ids, |row| row.get::<String>(1)).await?;
-    let shared = shared_networks(conn, &networks).await?;
+    let shared = shared_among(conn, &networks, project_id).await?;
     let external = external_networks(conn, &networks).await?;
     let mut tags = tags_of(conn, &standard_ids).await?;
     for subnet in &mut subnets {
@@ -158,13 +159,6 @@ async fn children<T>(
         found.entry(row.get(0)?).or_default().push(read(&row)?);
     }
     Ok(found)
-}
-
-async fn shared_networks(conn: &mut Conn, ids: &[String]) -> Result<HashSet<NetworkId>, DbError> {
-    let mut select = tables::NETWORKRBACS.select(&["object_id"]);
-    select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
-    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED)).and_where(Expr::col("target_project").eq("*"));
-    first_column(conn.select(&select).await?)
 }
 
 async fn external_networks(conn: &mut Conn, ids: &[String]) -> Result<HashSet<NetworkId>, DbError> {

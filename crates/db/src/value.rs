@@ -6,11 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chrono::NaiveDateTime;
-use types::{AgentId, Mac, NetworkId, PortId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId};
+use types::{
+    AgentId, Mac, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId,
+    SubnetPoolId,
+};
 use uuid::Uuid;
-
-/// How SQLite text holds a timestamp; the same text upstream writes there.
-pub(crate) const TIMESTAMP_FORMAT: &str = "%Y-%m-%d %H:%M:%S%.6f";
 
 /// A value of a column or of a bound parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -177,7 +177,7 @@ impl FromValue for NaiveDateTime {
     fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Timestamp(t) => Some(*t),
-            Value::Text(t) => NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S%.f").ok(),
+            Value::Text(t) => crate::timestamp::parse(t),
             _ => None,
         }
     }
@@ -212,6 +212,7 @@ text!(
     AgentId,
     NetworkId,
     PortId,
+    RbacPolicyId,
     SecurityGroupId,
     SecurityGroupRuleId,
     SegmentId,

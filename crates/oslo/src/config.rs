@@ -16,7 +16,7 @@ pub mod suggest;
 mod unknown;
 pub mod value;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 pub use error::{BadValue, ConfigError, Origin, Warning};
 use ini::Assignment;
@@ -134,6 +134,12 @@ impl Config {
             Some(setting) => setting.texts.join(", "),
             None => String::new(),
         }
+    }
+
+    /// Where a file or directory that an option names may be: beside the files of the configuration, and where those are
+    /// looked for; a whole path only there.
+    pub fn places_of(&self, name: &str) -> Vec<PathBuf> {
+        self.sources.places().into_iter().map(|place| place.join(name)).collect()
     }
 
     /// The name of this machine towards other services: the option `host`, or the system's.

@@ -2,9 +2,11 @@
 
 mod load;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use types::NetworkType;
+
+use crate::policy::Policy;
 
 /// Options of the server.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub enable_security_group: bool,
     /// `[healthcheck]`
     pub healthcheck: crate::http::healthcheck::Settings,
+    /// `[oslo_policy]`
+    pub policy: Arc<Policy>,
     /// `[quotas]`
     pub quotas: Quotas,
     /// `[ml2]` and its type drivers.
@@ -129,6 +133,7 @@ impl Default for Config {
             dns_domain: "openstacklocal".to_owned(),
             enable_security_group: true,
             healthcheck: crate::http::healthcheck::Settings::default(),
+            policy: Arc::default(),
             quotas: Quotas::default(),
             ml2: Ml2::default(),
         }

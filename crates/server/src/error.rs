@@ -53,7 +53,13 @@ impl Error {
     pub fn into_refusal(self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal,
-            Self::Db(error @ (DbError::Unavailable { .. } | DbError::Busy { .. })) => {
+            Self::Db(
+                error @ (DbError::Unavailable { .. }
+                | DbError::Busy { .. }
+                | DbError::Conflict { .. }
+                | DbError::Lost { .. }
+                | DbError::CommitLost { .. }),
+            ) => {
                 log(&error);
                 Refusal::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -73,8 +79,12 @@ impl Error {
     }
 }
 
-/// The error with everything that led to it, on one line.
 fn log(error: &dyn std::error::Error) {
+    tracing::error!("{}", chain(error));
+}
+
+/// The error with everything that led to it, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -82,8 +92,11 @@ fn log(error: &dyn std::error::Error) {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    tracing::error!("{text}");
+    text
 }
+
+/// Type of the answer for what a caller may not see; its body calls it `HTTPNotFound`.
+const HIDDEN: &str = "HTTPNotFound (hidden)";
 
 /// What the API says where it has nothing better to say.
 const NOT_COMPLIED: &str =
@@ -100,6 +113,7 @@ impl Refusal {
         let spoken = spoken(noun);
         let message = match noun {
             "SecurityGroup" | "SecurityGroupRule" => format!("{spoken} {id} does not exist"),
+            "RbacPolicy" => format!("RBAC policy of type unknown with ID {id} not found"),
             _ => format!("{spoken} {id} could not be found."),
         };
         Self::new(StatusCode::NOT_FOUND, &format!("{noun}NotFound"), message)
@@ -108,6 +122,16 @@ impl Refusal {
     /// 404 for a path that names nothing.
     pub fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "HTTPNotFound", "The resource could not be found.")
+    }
+
+    /// 404 for what the caller may not see. Unlike other refusals its body is bare.
+    pub fn hidden() -> Self {
+        Self::new(StatusCode::NOT_FOUND, HIDDEN, "The resource could not be found.")
+    }
+
+    /// Whether it is told by itself instead of inside `NeutronError`.
+    pub fn is_bare(&self) -> bool {
+        self.kind == HIDDEN
     }
 
     /// 405.

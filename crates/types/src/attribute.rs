@@ -50,6 +50,8 @@ pub enum Check {
     UuidOrNone,
     /// `type:uuid_list`
     UuidList,
+    /// `type:valid_target_project`: a project's UUID, or `*`.
+    TargetProject,
     /// `type:string` of at most so many characters.
     String(usize),
     /// `type:string_or_none`; no bound when `None`.
@@ -127,6 +129,8 @@ pub enum Convert {
     PortValue,
     /// `convert_ip_prefix_to_cidr`
     IpPrefix,
+    /// `convert_valid_object_type`: what an RBAC policy can be about.
+    RbacObjectType,
 }
 
 /// One attribute of a resource.

@@ -55,6 +55,8 @@ ids! {
     SecurityGroupId;
     /// Id of a security group rule.
     SecurityGroupRuleId;
+    /// Id of an RBAC policy.
+    RbacPolicyId;
     /// Id of an agent.
     AgentId;
 }

@@ -13,12 +13,13 @@ pub mod id;
 pub mod mac;
 pub mod network;
 pub mod port;
+pub mod rbac_policy;
 pub mod security_group;
 pub mod segment;
 pub mod standard;
 pub mod subnet;
 
-pub use id::{AgentId, NetworkId, PortId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId};
+pub use id::{AgentId, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId};
 pub use mac::Mac;
 pub use segment::{NetworkType, Segment};
 pub use standard::Standard;

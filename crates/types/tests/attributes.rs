@@ -18,7 +18,7 @@ fn is_defined_elsewhere(table: &ResourceTable, attribute: &Attribute) -> bool {
             true
         }
         // Defined in neutron itself.
-        "security-group" => true,
+        "security-group" | "rbac-policies" => true,
         // Follows tenant_id.
         "project-id" => attribute.name == "project_id" && table.attribute("tenant_id").is_some(),
         _ => false,
@@ -99,6 +99,7 @@ fn validator(check: Check) -> Option<Value> {
         Check::Uuid => json!({"type:uuid": null}),
         Check::UuidOrNone => json!({"type:uuid_or_none": null}),
         Check::UuidList => json!({"type:uuid_list": null}),
+        Check::TargetProject => json!({"type:valid_target_project": null}),
         Check::String(length) => json!({"type:string": length}),
         Check::StringOrNone(length) => json!({"type:string_or_none": length}),
         Check::Name(length) => json!({"type:name_string": length}),
@@ -159,6 +160,7 @@ fn converter(convert: Convert) -> Option<&'static str> {
         Convert::Ethertype => Some("convert_ethertype_to_case_insensitive"),
         Convert::PortValue => Some("convert_validate_port_value"),
         Convert::IpPrefix => Some("convert_ip_prefix_to_cidr"),
+        Convert::RbacObjectType => Some("convert_valid_object_type"),
     }
 }
 

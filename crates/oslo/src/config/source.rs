@@ -39,6 +39,13 @@ impl Sources {
         }
     }
 
+    /// Directories in which a file that the configuration names is looked for, the first first.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let beside = self.files.iter().rev().filter_map(|file| file.parent().map(Path::to_path_buf));
+        self.dirs.iter().cloned().chain(beside).chain(search_path(home.as_deref())).collect()
+    }
+
     /// Adds the variables of this process that name options.
     pub fn with_environment(mut self) -> Self {
         let variables =

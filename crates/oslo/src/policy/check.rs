@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Credentials, Rules, rules::RuleId, text, text::Template};
 
 /// How deep rules may refer to each other; deeper means in a circle.
-const DEPTH: usize = 64;
+pub(super) const DEPTH: usize = 64;
 
 /// A rule as a tree.
 #[derive(Debug, Clone)]
@@ -132,6 +132,20 @@ impl Check {
             Self::Not(inner) => inner.references(),
             Self::All(inner) | Self::Any(inner) => inner.iter().flat_map(Self::references).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Attributes of parents that it may ask for: resource and attribute.
+    pub(super) fn parents<'a>(&'a self, rules: &'a Rules, depth: usize, out: &mut Vec<(&'a str, &'a str)>) {
+        match self {
+            Self::Not(inner) => inner.parents(rules, depth, out),
+            Self::All(inner) | Self::Any(inner) => inner.iter().for_each(|check| check.parents(rules, depth, out)),
+            Self::Rule { id: Some(id), .. } if depth > 0 => rules.check(*id).parents(rules, depth - 1, out),
+            Self::Owner { attribute } => out.extend(attribute.split_once(':')),
+            Self::Field(field) if field.resource == "networks" && field.attribute == "shared" => {
+                out.push(("network", "shared"));
+            }
+            _ => {}
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Check, Credentials, Fault, FieldValue, FileRule, Language, ParseError, PolicyError, Target, parse};
+use super::{
+    Check, Credentials, Fault, FieldValue, FileRule, Language, ParseError, PolicyError, Target, check::DEPTH, parse,
+};
 
 /// Which tokens a rule may be used with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,17 @@ impl Rules {
     /// The answer when it does not depend on the target.
     pub fn known(&self, id: Option<RuleId>, caller: &Credentials) -> Option<bool> {
         id.map_or(Some(false), |id| self.check(id).known(self, caller))
+    }
+
+    /// Attributes of parents that the rule may ask for: resource and attribute.
+    pub fn parents(&self, id: Option<RuleId>) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        if let Some(id) = id {
+            self.check(id).parents(self, DEPTH, &mut found);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The only scope that the rule's tokens may have, when the caller's is another.

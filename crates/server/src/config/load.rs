@@ -1,10 +1,15 @@
 //! From the options of the configuration files to [`Config`]: words become enums, ranges become numbers, and what means
 //! nothing is refused with the file and the line it stands on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use oslo::config::{Config as Options, ConfigError};
+use oslo::{
+    config::{Config as Options, ConfigError},
+    policy::Settings,
+};
 use types::NetworkType;
+
+use crate::policy::Policy;
 
 use super::{Config, Mechanism, Ml2, Quotas, VifType};
 
@@ -59,10 +64,31 @@ impl Config {
             dns_domain: options.get("DEFAULT", "dns_domain")?,
             enable_security_group: options.get("securitygroup", "enable_security_group")?,
             healthcheck: crate::http::healthcheck::Settings::from_oslo(options)?,
+            policy: Arc::new(policy(options)?),
             quotas: quotas(options)?,
             ml2: ml2(options)?,
         })
     }
+}
+
+/// Without authentication there is nobody to have rules for.
+fn policy(options: &Options) -> Result<Policy, ConfigError> {
+    const SECTION: &str = "oslo_policy";
+    if options.get::<String>("DEFAULT", "auth_strategy")? == "noauth" {
+        return Ok(Policy::open());
+    }
+    let dirs: Vec<String> = options.get(SECTION, "policy_dirs")?;
+    let settings = Settings {
+        files: options.places_of(&options.get::<String>(SECTION, "policy_file")?),
+        dirs: dirs.iter().map(|dir| options.places_of(dir)).collect(),
+        default_rule: options.get(SECTION, "policy_default_rule")?,
+        enforce_new_defaults: options.get(SECTION, "enforce_new_defaults")?,
+        enforce_scope: options.get(SECTION, "enforce_scope")?,
+    };
+    Policy::load(settings).map_err(|error| {
+        let allowed = ["a mapping of rule names to rules, in YAML or JSON"];
+        options.refuse(SECTION, "policy_file", error.chain(), &allowed)
+    })
 }
 
 fn check_core_plugin(options: &Options) -> Result<(), ConfigError> {

@@ -46,6 +46,10 @@ impl Answer {
 
     /// The `NeutronError` body of a refusal.
     pub fn refusal(refusal: &Refusal) -> Self {
+        if refusal.is_bare() {
+            let body = json!({"type": "HTTPNotFound", "message": refusal.message, "detail": ""});
+            return Self::bytes(refusal.status, body.to_string().into_bytes());
+        }
         let body = json!({"NeutronError": {"type": refusal.kind, "message": refusal.message, "detail": ""}});
         Self::bytes(refusal.status, body.to_string().into_bytes())
     }

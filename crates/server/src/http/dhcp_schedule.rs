@@ -14,6 +14,11 @@ use crate::{
 
 /// The networks of an agent.
 pub(super) async fn networks(ctx: &Ctx, request: &Request, agent: &str, rest: &[&str]) -> Result<Answer> {
+    require(ctx, match request.method {
+        Method::POST => "create_dhcp-network",
+        Method::DELETE => "delete_dhcp-network",
+        _ => "get_dhcp-networks",
+    })?;
     let agent: AgentId = agent.parse().map_err(|_| Refusal::not_found("Agent", agent))?;
     match (rest, &request.method) {
         ([], &Method::GET) => {
@@ -41,11 +46,16 @@ pub(super) async fn agents(ctx: &Ctx, request: &Request, network: &str) -> Resul
     if request.method != Method::GET {
         return Err(Refusal::method_not_allowed().into());
     }
+    require(ctx, "get_dhcp-agents")?;
     let ids = match network.parse() {
         Ok(network) => dhcp::agents_of_network(ctx, network).await?,
         Err(_) => Vec::new(),
     };
     collection::<Agent>(ctx, request, ids.iter().map(Into::into).collect()).await
+}
+
+fn require(ctx: &Ctx, rule: &str) -> Result<()> {
+    ctx.guard().map_or(Ok(()), |guard| guard.require(rule))
 }
 
 fn network_id(text: &str) -> Result<NetworkId> {

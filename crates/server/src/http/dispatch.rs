@@ -9,12 +9,13 @@ use axum::{
 use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, tags, verb};
+use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
-        Resource, agent::Agent, network::Network, port::Port, security_group::SecurityGroup,
+        Resource, agent::Agent, network::Network, port::Port, rbac_policy::RbacPolicy,
+        security_group::SecurityGroup,
         security_group_rule::SecurityGroupRule, subnet::Subnet,
     },
 };
@@ -29,7 +30,7 @@ pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -
         return healthcheck::answer(&parts, question).await;
     }
     let measured = metrics::Measured::begin(request.method(), request.uri().path());
-    let ctx = Ctx { parts, caller: caller(request.headers()) };
+    let ctx = Ctx::of(parts, caller(request.headers()));
     let request_id = ctx.caller.request_id.clone();
     let span = oslo::log::request_span(&ctx.caller);
     async move {
@@ -86,6 +87,9 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
         ("quotas", rest) => quota::answer(ctx, request, rest).await,
         ("availability_zones", rest) => availability_zones::answer(ctx, request, rest).await,
         ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
+        ("rbac-policies" | "rbac_policies", []) if request.method == Method::GET => {
+            rbac_policies::list(ctx, request).await
+        }
         ("networks", [network, "dhcp-agents"]) => dhcp_schedule::agents(ctx, request, network).await,
         _ => member_or_collection(ctx, request, collection, rest).await,
     }
@@ -99,6 +103,7 @@ async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, re
         "subnets" => verbs::<Subnet>(ctx, request, rest).await,
         "security-groups" | "security_groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
         "security-group-rules" | "security_group_rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
+        "rbac-policies" | "rbac_policies" => verbs::<RbacPolicy>(ctx, request, rest).await,
         _ => Err(Refusal::no_such_path().into()),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 mod page;
 mod port_bindings;
 mod query;
+mod rbac_policies;
 mod quota;
 mod request;
 mod stream;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Request, request::encode};
-use crate::resource::Resource;
 
 /// What a page was asked for and what came.
 pub(super) struct Shown {
@@ -21,13 +20,13 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Counts further items of the page.
-    pub(super) fn add<R: Resource>(&mut self, items: &[R]) {
-        self.count += items.len() as u64;
-        if self.first.is_none() {
-            self.first = items.first().map(R::id);
-        }
-        if let Some(last) = items.last() {
-            self.last = Some(last.id());
+    pub(super) fn add(&mut self, ids: impl ExactSizeIterator<Item = String>) {
+        self.count += ids.len() as u64;
+        for id in ids {
+            if self.first.is_none() {
+                self.first = Some(id.clone());
+            }
+            self.last = Some(id);
         }
     }
 }

@@ -9,9 +9,13 @@ use crate::{Ctx, Refusal, Result, resource::port_binding, retry::retrying};
 
 /// Answers any request below `bindings`.
 pub(super) async fn answer(ctx: &Ctx, request: &Request, port: &str, rest: &[&str]) -> Result<Answer> {
+    permit(ctx, request, port, rest).await?;
     match (rest, &request.method) {
         ([], &Method::GET) => {
-            let bindings = port_binding::list(ctx, port).await?;
+            let mut bindings = port_binding::list(ctx, port).await?;
+            if !allowed(ctx, "get_port_binding")? {
+                bindings.clear();
+            }
             let shown: Vec<Value> = bindings.iter().map(port_binding::shown).filter(|b| matches(b, request)).collect();
             Answer::json(StatusCode::OK, &json!({ "bindings": shown }))
         }
@@ -35,6 +39,36 @@ pub(super) async fn answer(ctx: &Ctx, request: &Request, port: &str, rest: &[&st
         ([] | [_] | [_, "activate"], _) => Err(Refusal::method_not_allowed().into()),
         _ => Err(Refusal::no_such_path().into()),
     }
+}
+
+/// Bindings have no owner, so that their rules are about the caller alone. Upstream lets anyone activate a binding who
+/// sees the port; here the rule for it holds.
+async fn permit(ctx: &Ctx, request: &Request, port: &str, rest: &[&str]) -> Result<()> {
+    let rule = match (rest, &request.method) {
+        ([], &Method::POST) => {
+            return ctx.guard().map_or(Ok(()), |guard| guard.require("create_port_binding"));
+        }
+        ([_], &Method::GET) => "get_port_binding",
+        ([_], &Method::PUT) => "update_port_binding",
+        ([_], &Method::DELETE) => "delete_port_binding",
+        ([_, "activate"], &Method::PUT) => "activate",
+        _ => return Ok(()),
+    };
+    if allowed(ctx, rule)? {
+        return Ok(());
+    }
+    // Those who do not see the port learn no more than that.
+    port_binding::list(ctx, port).await?;
+    match allowed(ctx, "get_port_binding")? {
+        true => Err(Refusal::forbidden("PolicyNotAuthorized", format!("rule:{rule} is disallowed by policy")).into()),
+        false if request.method == Method::GET => Err(Refusal::hidden().into()),
+        false => Err(Refusal::no_such_path().into()),
+    }
+}
+
+fn allowed(ctx: &Ctx, rule: &str) -> Result<bool> {
+    // A rule that asks for an owner holds for nobody.
+    Ok(ctx.guard().is_none_or(|guard| guard.known(rule) == Some(true)))
 }
 
 fn one(status: StatusCode, binding: &db::port::HostBinding) -> Result<Answer> {

@@ -8,6 +8,7 @@ use crate::{Ctx, Refusal, Result, quota, retry::retrying};
 
 /// Answers a request below `/v2.0/quotas`.
 pub(super) async fn answer(ctx: &Ctx, request: &Request, rest: &[&str]) -> Result<Answer> {
+    permit(ctx, request, rest)?;
     match (rest, &request.method) {
         ([], &Method::GET) => Ok(json_answer(&json!({"quotas": quota::list(ctx).await?}))),
         ([], &Method::POST) => {
@@ -29,6 +30,25 @@ pub(super) async fn answer(ctx: &Ctx, request: &Request, rest: &[&str]) -> Resul
         }
         ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
         _ => Err(Refusal::no_such_path().into()),
+    }
+}
+
+/// Everyone sees the limits of its own project; the rest is for whom the rules name.
+fn permit(ctx: &Ctx, request: &Request, rest: &[&str]) -> Result<()> {
+    let Some(guard) = ctx.guard() else { return Ok(()) };
+    let own = |project: &str| ctx.caller.project_id.as_deref() == Some(project);
+    match (rest, &request.method) {
+        ([], &Method::GET) => guard.require("get_quota"),
+        (["tenant" | "project"], &Method::GET) => Ok(()),
+        ([project] | [project, "default"], &Method::GET) if !own(project) => guard.require("get_quota"),
+        ([project, "details"], &Method::GET) if !own(project) && !ctx.caller.is_admin => {
+            let message = "User does not have admin privileges: Only admin is authorized to access quotas for another \
+                           project.";
+            Err(Refusal::forbidden("AdminRequired", message).into())
+        }
+        ([_], &Method::PUT) => guard.require("update_quota"),
+        ([_], &Method::DELETE) => guard.require("delete_quota"),
+        _ => Ok(()),
     }
 }
 

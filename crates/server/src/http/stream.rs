@@ -9,7 +9,7 @@ use futures_util::stream;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Ctx, Error, Result, resource::Resource};
+use crate::{Ctx, Error, Result, policy::Lens, resource::Resource};
 
 /// Where a streamed list stands.
 struct Reading {
@@ -17,6 +17,8 @@ struct Reading {
     conn: Conn,
     query: ListQuery,
     fields: Vec<String>,
+    /// What the caller sees, where that is not everything.
+    lens: Option<Lens>,
     /// The opening of the document, until it is written.
     opening: Vec<u8>,
     /// Items have been written.
@@ -25,9 +27,15 @@ struct Reading {
 }
 
 /// `{"<plural>": […]}` of everything that matches, a chunk of rows at a time from one snapshot.
-pub(super) fn all<R: Resource>(ctx: &Ctx, conn: Conn, query: ListQuery, fields: Vec<String>) -> Body {
+pub(super) fn all<R: Resource>(
+    ctx: &Ctx,
+    conn: Conn,
+    query: ListQuery,
+    fields: Vec<String>,
+    lens: Option<Lens>,
+) -> Body {
     let opening = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
-    let reading = Reading { ctx: ctx.clone(), conn, query, fields, opening, begun: false, ended: false };
+    let reading = Reading { ctx: ctx.clone(), conn, query, fields, lens, opening, begun: false, ended: false };
     Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
         if reading.ended {
             return Ok::<_, Error>(None);
@@ -46,17 +54,28 @@ impl Reading {
         let items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
         let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);
-        // The last chunk is empty when the items before it filled theirs.
-        if self.begun && !items.is_empty() {
-            out.push(b',');
+        match &mut self.lens {
+            None => self.begun = write_more(&mut out, self.begun, &items, &self.fields)?,
+            Some(lens) => {
+                let items = lens.list(&mut self.conn, &items).await?;
+                self.begun = write_more(&mut out, self.begun, &items, &self.fields)?;
+            }
         }
-        self.begun |= !items.is_empty();
-        write_items(&mut out, &items, &self.fields)?;
         if self.ended {
             out.extend_from_slice(b"]}");
         }
         Ok(out.into())
     }
+}
+
+/// Items after those that may have been written; whether there are any now.
+fn write_more(out: &mut Vec<u8>, begun: bool, items: &[impl Serialize], fields: &[String]) -> Result<bool> {
+    // The last chunk is empty when the items before it filled theirs.
+    if begun && !items.is_empty() {
+        out.push(b',');
+    }
+    write_items(out, items, fields)?;
+    Ok(begun || !items.is_empty())
 }
 
 /// The items, parted by commas.

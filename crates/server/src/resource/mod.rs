@@ -6,6 +6,7 @@ pub mod agent;
 pub mod network;
 pub mod port;
 pub mod port_binding;
+pub mod rbac_policy;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod subnet;
@@ -17,6 +18,7 @@ use db::{
     list::{ListQuery, Listing},
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 use types::{
     Standard,
     attribute::{Attributes, ResourceTable},
@@ -36,6 +38,27 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
 
     /// Description, tags, revision, timestamps; none for agents.
     fn standard(&self) -> Option<&Standard>;
+
+    /// Attributes that are not shown but that rules may ask for.
+    const UNSHOWN: &'static [&'static str] = &[];
+
+    /// Adds those.
+    fn unshown(&self, _: &mut Map<String, Value>) {}
+
+    /// Leaves to a query what its caller may see.
+    fn restrict(ctx: &Ctx, query: &mut ListQuery) {
+        query.viewer = ctx.viewer();
+    }
+
+    /// The one with this id that the caller may see.
+    fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> impl Future<Output = Result<Option<Self>>> + Send {
+        async move {
+            let mut query = ListQuery::by_id(id);
+            Self::restrict(ctx, &mut query);
+            let page = Self::LISTING.page(conn, &query).await?;
+            Ok(Self::load(ctx, conn, page.rows).await?.into_iter().next())
+        }
+    }
 
     /// Puts filters by attributes that no column holds in terms of those that some does.
     fn refine(_: &Ctx, _: &mut ListQuery) -> Result<()> {
@@ -80,14 +103,19 @@ impl Condition {
     }
 }
 
-/// The resource with this id, or 404.
+/// The resource with this id, or 404, also where the caller may not see it.
 pub async fn find<R: Resource>(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<R> {
+    R::one(ctx, conn, id).await?.ok_or_else(|| Refusal::not_found(R::TABLE.noun, id).into())
+}
+
+/// The same without regard to what the caller may see.
+pub async fn find_any<R: Resource>(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<R> {
     let page = R::LISTING.page(conn, &ListQuery::by_id(id)).await?;
     let found = R::load(ctx, conn, page.rows).await?.into_iter().next();
     found.ok_or_else(|| Refusal::not_found(R::TABLE.noun, id).into())
 }
 
-/// All resources that match.
+/// All resources that match, without regard to what the caller may see.
 pub async fn find_all<R: Resource>(ctx: &Ctx, conn: &mut Conn, query: &ListQuery) -> Result<Vec<R>> {
     let page = R::LISTING.page(conn, query).await?;
     R::load(ctx, conn, page.rows).await

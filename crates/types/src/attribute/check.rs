@@ -53,6 +53,7 @@ impl Check {
             Self::Uuid => uuid(value),
             Self::UuidOrNone => unless_null(value, uuid),
             Self::UuidList => list(value, uuid),
+            Self::TargetProject => target_project(value),
             Self::String(length) => string(value, Some(length)),
             Self::StringOrNone(length) => unless_null(value, |v| string(v, length)),
             Self::Name(length) => name(value, length),
@@ -90,6 +91,15 @@ fn unless_null(value: &Value, check: impl Fn(&Value) -> Verdict) -> Verdict {
 fn one_of(value: &Value, holds: impl Fn(&Value) -> bool) -> Verdict {
     // The reference does not say which values those are.
     if holds(value) { Ok(()) } else { refuse(format!("{} is not in valid_values", plain(value))) }
+}
+
+/// Unlike other checks, the reference's refuses as an operation would.
+fn target_project(value: &Value) -> Verdict {
+    if value == "*" || uuid(value).is_ok() {
+        return Ok(());
+    }
+    let reason = format!("'{}' is not a valid target project ID; expected a UUID or '*'", plain(value));
+    Err(Refusal::Fault(AttributeError::input(reason)))
 }
 
 fn uuid(value: &Value) -> Verdict {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
 use super::{AttributeError, Convert, notation};
+use crate::rbac_policy::ObjectType;
 
 /// Protocols of security group rules that have a name, in the order in which messages list them.
 pub const PROTOCOL_NAMES: [&str; 25] = [
@@ -56,7 +57,16 @@ impl Convert {
             Self::Ethertype => ethertype(&value),
             Self::PortValue => port_value(&value),
             Self::IpPrefix => ip_prefix(&value),
+            Self::RbacObjectType => rbac_object_type(&value),
         }
+    }
+}
+
+fn rbac_object_type(value: &Value) -> Result<Value, AttributeError> {
+    let text = notation::plain(value);
+    match ObjectType::named(&text.trim().to_lowercase()) {
+        Some(kind) => Ok(kind.as_str().into()),
+        None => Err(AttributeError::input(format!("'{text}' is not a valid RBAC object type"))),
     }
 }
 

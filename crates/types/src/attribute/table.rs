@@ -7,6 +7,7 @@ mod agent;
 mod binding;
 mod network;
 mod port;
+mod rbac_policy;
 mod security_group;
 mod security_group_rule;
 mod subnet;
@@ -17,12 +18,14 @@ pub use agent::AGENT;
 pub use binding::BINDING;
 pub use network::NETWORK;
 pub use port::{DEVICE_OWNER_LENGTH, PORT};
+pub use rbac_policy::RBAC_POLICY;
 pub use security_group::SECURITY_GROUP;
 pub use security_group_rule::SECURITY_GROUP_RULE;
 pub use subnet::SUBNET;
 
 /// All tables of resources with an URL of their own.
-pub static ALL: [&ResourceTable; 6] = [&NETWORK, &SUBNET, &PORT, &SECURITY_GROUP, &SECURITY_GROUP_RULE, &AGENT];
+pub static ALL: [&ResourceTable; 7] =
+    [&NETWORK, &SUBNET, &PORT, &SECURITY_GROUP, &SECURITY_GROUP_RULE, &AGENT, &RBAC_POLICY];
 
 /// Longest name, in characters.
 pub const NAME_LENGTH: usize = 255;
