@@ -12,9 +12,6 @@ use oslo::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-/// How long a caller waits for an answer (`rpc_response_timeout`).
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Whether a method is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,13 +72,14 @@ pub struct Caller {
     bus: Bus,
     server: Option<String>,
     fanout: bool,
-    timeout: Duration,
+    /// A time of its own, instead of the method's.
+    timeout: Option<Duration>,
 }
 
 impl Caller {
     /// Talks to any one server of the topic.
     pub fn new(bus: Bus) -> Self {
-        Self { bus, server: None, fanout: false, timeout: RESPONSE_TIMEOUT }
+        Self { bus, server: None, fanout: false, timeout: None }
     }
 
     /// Talks to the server on that host.
@@ -98,9 +96,9 @@ impl Caller {
         self
     }
 
-    /// Waits that long for an answer.
+    /// Waits that long for an answer, whatever was waited before.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 
@@ -116,7 +114,10 @@ impl Caller {
     /// Sends a call and reads its answer.
     pub async fn call<R: DeserializeOwned>(&self, ctx: &Context, method: &Method, args: Value) -> Result<R, CallError> {
         let (target, began) = (self.target(method), Instant::now());
-        let answer = self.bus.call(ctx, &target, method.version, method.name, args, self.timeout).await;
+        let answer = match self.timeout {
+            Some(timeout) => self.bus.call(ctx, &target, method.version, method.name, args, timeout).await,
+            None => self.bus.call_patiently(ctx, &target, method.version, method.name, args).await,
+        };
         let unread = |error: serde_json::Error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() };
         let answer = answer.and_then(|answer| serde_json::from_value(answer).map_err(unread));
         crate::metrics::called(method.name, began, &answer);

@@ -7,6 +7,8 @@
 pub mod envelope;
 pub mod failure;
 pub mod in_process;
+pub mod notifier;
+pub mod patience;
 pub mod rabbit;
 
 use std::time::Duration;
@@ -15,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 pub use failure::{CallError, Failure};
-pub use rabbit::{RabbitError, RabbitSettings};
+pub use rabbit::{RabbitError, RabbitSettings, SettingsError};
 
 use crate::context::Context;
 
