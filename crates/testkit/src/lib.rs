@@ -5,6 +5,7 @@
 // Tests block their threads on purpose; what is asynchronous in them runs elsewhere.
 #![allow(clippy::disallowed_methods)]
 
+pub mod certificates;
 #[cfg(feature = "programs")]
 pub mod clients;
 #[cfg(feature = "programs")]
@@ -12,7 +13,11 @@ pub mod host;
 #[cfg(feature = "programs")]
 pub mod http;
 pub mod instance;
+pub mod keystone;
 pub mod mariadb;
+pub mod mysql_faults;
+pub mod memcached;
+pub mod nova;
 pub mod postgres;
 #[cfg(feature = "programs")]
 pub mod process;

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 pub use bind::Bind;
 pub use protection::Protection;
-pub use settings::Settings;
+pub use settings::{Keep, Settings};
 
 use super::{Session, TokenInfo};
 use crate::config::{Config, ConfigError};
