@@ -7,6 +7,7 @@
 mod agent;
 mod agents;
 mod args;
+mod database;
 mod db;
 mod demo;
 mod edge;
@@ -88,7 +89,9 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            let _ = writeln!(std::io::stderr(), "{name}: {stop}");
+            if !matches!(stop, Stop::Told(_)) {
+                let _ = writeln!(std::io::stderr(), "{name}: {stop}");
+            }
             ExitCode::from(stop.code())
         }
     }

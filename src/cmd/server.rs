@@ -10,7 +10,8 @@ use server::Parts;
 use super::Stop;
 use super::args::Common;
 use super::edge::Edge;
-use super::service::{self, Connection, Server, Signals};
+use super::database::Connection;
+use super::service::{self, Server, Signals};
 
 /// Run the API server.
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
 
-use db::{Database, DbError, Settings, migrate};
+use db::{Database, migrate};
 use server::Parts;
 use server::config::Config;
 use tokio::net::TcpListener;
@@ -18,7 +17,6 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use super::db::database_failed;
 use super::edge::Edge;
-use super::stop::chain;
 
 /// The signals that a service listens to.
 pub(super) struct Signals {
@@ -78,44 +76,6 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
         )),
         _ => Stop::because(format!("cannot listen on {address}"), error),
     })
-}
-
-/// How to reach the database, and how often to try.
-pub(super) struct Connection {
-    settings: Settings,
-    /// Further attempts; `None` for ever.
-    retries: Option<u32>,
-    pause: Duration,
-}
-
-impl Connection {
-    /// The options of `[database]` for a database with this URL.
-    pub(super) fn new(edge: &Edge, url: &str) -> Result<Self, Stop> {
-        let config = edge.config();
-        let size: usize = config.get("database", "max_pool_size")?;
-        let overflow: usize = config.get("database", "max_overflow")?;
-        let retries: i64 = config.get("database", "max_retries")?;
-        let mut settings = Settings { max_pool_size: (size + overflow).max(1), ..Settings::new(url) };
-        if let Some(timeout) = config.get::<Option<Duration>>("database", "pool_timeout")? {
-            settings.wait = timeout;
-        }
-        Ok(Self { settings, retries: u32::try_from(retries).ok(), pause: config.get("database", "retry_interval")? })
-    }
-
-    /// Connects. A server that is not there yet is waited for: machines start their services in any order.
-    pub(super) async fn open(&self) -> Result<Database, Stop> {
-        let mut attempt = 0;
-        loop {
-            match Database::connect(&self.settings).await {
-                Err(error @ DbError::Unavailable { .. }) if self.retries.is_none_or(|retries| attempt < retries) => {
-                    tracing::warn!("{}; trying again in {} s", chain(&error), self.pause.as_secs());
-                    attempt += 1;
-                    tokio::time::sleep(self.pause).await;
-                }
-                done => return done.map_err(database_failed),
-            }
-        }
-    }
 }
 
 /// Refuses to serve when callers are to be known by something that this version cannot ask: whoever relies on Keystone

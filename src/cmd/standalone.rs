@@ -15,7 +15,8 @@ use super::agents::{Agents, Configs};
 use super::args::Common;
 use super::db::sqlite_url;
 use super::edge::Edge;
-use super::service::{self, Connection, Server, Signals};
+use super::database::Connection;
+use super::service::{self, Server, Signals};
 
 /// Where the API answers when nothing else is said.
 const BIND: &str = "127.0.0.1:9696";

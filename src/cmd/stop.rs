@@ -11,6 +11,8 @@ pub(crate) enum Stop {
     Usage(String),
     /// It failed: exit code 1.
     Failed(String),
+    /// It has told on its standard output how it went; this is the exit code.
+    Told(u8),
 }
 
 impl Stop {
@@ -34,6 +36,7 @@ impl Stop {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) => 1,
+            Self::Told(code) => *code,
         }
     }
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Told(code) => write!(f, "ended with {code}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The database: which one it is, and how connections to it are had.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{Conn, DbError, Tx, conn::Inner, mysql, postgres, sqlite};
 
@@ -16,14 +16,35 @@ pub enum Backend {
 }
 
 /// How to connect: the `[database]` options that matter here.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// `sqlite:///path`, `sqlite://` (in memory, private), `mysql+pymysql://…` or `postgresql://…`.
     pub url: String,
-    /// Connections kept open at most.
+    /// Connections kept open when idle; 0 sets no limit, here and to the number open.
     pub max_pool_size: usize,
+    /// Connections that may be open beyond that; `None` sets no limit.
+    pub max_overflow: Option<usize>,
     /// How long to wait for a free connection, or for another process' write lock on SQLite.
     pub wait: Duration,
+    /// Age from which a connection is replaced.
+    pub max_age: Option<Duration>,
+    /// What a lost connection is worth; see [`Reconnect`].
+    pub reconnect: Reconnect,
+    /// `sql_mode` of MySQL's sessions; `None` leaves the server's.
+    pub mysql_sql_mode: Option<String>,
+    /// `wsrep_sync_wait` of MySQL's sessions; `None` leaves the server's.
+    pub mysql_wsrep_sync_wait: Option<i64>,
+}
+
+/// How often a connection is tried anew before it counts as not to be had.
+#[derive(Debug, Clone, Copy)]
+pub struct Reconnect {
+    /// Further attempts; `None` for ever, 0 for none.
+    pub attempts: Option<u32>,
+    /// The first pause between them.
+    pub pause: Duration,
+    /// The longest pause; each is twice the one before, up to this.
+    pub longest: Duration,
 }
 
 /// A handle to one database; clones share its connections.
@@ -42,7 +63,28 @@ enum Pool {
 impl Settings {
     /// The defaults for the database at `url`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), max_pool_size: 50, wait: Duration::from_secs(30) }
+        Self {
+            url: url.into(),
+            max_pool_size: 5,
+            max_overflow: Some(50),
+            wait: Duration::from_secs(30),
+            max_age: Some(Duration::from_secs(3600)),
+            reconnect: Reconnect { attempts: Some(0), pause: Duration::from_secs(1), longest: Duration::from_secs(10) },
+            mysql_sql_mode: Some("TRADITIONAL".to_owned()),
+            mysql_wsrep_sync_wait: None,
+        }
+    }
+
+    /// The connections that may be open at once; `None` for any number.
+    pub(crate) fn max_open(&self) -> Option<usize> {
+        self.max_overflow.filter(|_| self.max_pool_size > 0).map(|overflow| self.max_pool_size + overflow)
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("max_open", &self.max_open()).finish_non_exhaustive()
     }
 }
 

@@ -34,9 +34,23 @@ pub enum DbError {
         /// How long we waited.
         seconds: u64,
     },
-    /// The database cannot be reached, or the connection was lost.
+    /// The database cannot be reached, or takes no work now.
     #[error("the database is not available")]
     Unavailable {
+        /// The driver's message.
+        source: Source,
+    },
+    /// The connection was lost, or the server gave the transaction up, before it was committed: nothing was changed. The
+    /// whole operation can be run again.
+    #[error("the connection to the database was lost")]
+    Lost {
+        /// The driver's message.
+        source: Source,
+    },
+    /// The connection was lost while a commit was on its way. Whether it arrived is not known, so nothing may be run
+    /// again: what it would do may have been done.
+    #[error("the connection to the database was lost during a commit, which may or may not have happened")]
+    CommitLost {
         /// The driver's message.
         source: Source,
     },
@@ -77,7 +91,15 @@ pub enum DbError {
 impl DbError {
     /// Running the whole operation again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::Lost { .. })
+    }
+
+    /// The error of a commit: what was lost then may have happened.
+    pub(crate) fn of_commit(self) -> Self {
+        match self {
+            Self::Lost { source } => Self::CommitLost { source },
+            other => other,
+        }
     }
 
     /// A row with this unique constraint's name (or any, if `constraints` is empty) exists already.
@@ -86,6 +108,10 @@ impl DbError {
             Self::Duplicate { constraint, .. } => constraints.is_empty() || constraints.contains(&constraint.as_str()),
             _ => false,
         }
+    }
+
+    pub(crate) fn lost(source: impl Into<Source>) -> Self {
+        Self::Lost { source: source.into() }
     }
 
     pub(crate) fn unavailable(source: impl Into<Source>) -> Self {

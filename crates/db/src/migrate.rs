@@ -4,6 +4,8 @@
 //! server and ours can take turns on it. An empty database gets the whole schema at once. A database at any other
 //! revision is refused by name and left as it is: upstream's own migrations bring it here.
 
+mod history;
+
 use std::fmt;
 
 use crate::{Backend, Conn, Database, DbError, Value, schema::ddl, schema::tables};
@@ -11,21 +13,34 @@ use crate::{Backend, Conn, Database, DbError, Value, schema::ddl, schema::tables
 /// One step of the schema's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision {
-    /// The branch it belongs to.
+    /// The branch it belongs to; empty before there were two.
     pub branch: &'static str,
     /// Its id, as in the table `alembic_version`.
     pub id: &'static str,
-    /// The revision before it on the branch; none: it starts from an empty database.
-    pub down: Option<&'static str>,
+    /// The revision before it; empty for the first.
+    pub down: &'static str,
+    /// A revision of the other branch that it needs, or empty.
+    pub depends: &'static str,
+    /// The release that brought it.
+    pub release: &'static str,
     /// What it does.
     pub message: &'static str,
 }
 
-/// Where the branches end.
-pub static HEADS: [Revision; 2] = [
-    Revision { branch: "contract", id: "5c85685d616d", down: None, message: "the schema of 2026.2" },
-    Revision { branch: "expand", id: "c7f8d9e0f1a2", down: None, message: "the schema of 2026.2" },
-];
+/// Where the branches end: contract, then expand.
+pub const HEADS: [&str; 2] = ["5c85685d616d", "c7f8d9e0f1a2"];
+
+impl Revision {
+    /// A branch ends in it.
+    pub fn is_head(&self) -> bool {
+        HEADS.contains(&self.id)
+    }
+
+    /// The revisions that come right after it on the branches; two where they part.
+    pub fn followers(&self) -> impl Iterator<Item = &'static Self> {
+        history().iter().filter(move |other| other.down == self.id)
+    }
+}
 
 /// What a database holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +53,24 @@ pub enum State {
     Other(Vec<String>),
 }
 
+/// What [`stamp`] writes.
+#[derive(Debug, Clone, Copy)]
+pub enum Target {
+    /// All heads.
+    Heads,
+    /// None.
+    Base,
+    /// One revision.
+    Revision(&'static Revision),
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("empty"),
             Self::Head => write!(f, "at revision {}", head_text()),
             Self::Other(revisions) if revisions.is_empty() => f.write_str("at no revision although it has tables"),
-            Self::Other(revisions) => write!(f, "at revision {}", revisions.join(", ")),
+            Self::Other(revisions) => write!(f, "at revision {}", with_release(revisions)),
         }
     }
 }
@@ -55,8 +81,17 @@ pub async fn current(database: &Database) -> Result<Vec<String>, DbError> {
 }
 
 /// The steps from an empty database to the head, newest first.
-pub fn history() -> impl Iterator<Item = &'static Revision> {
-    HEADS.iter()
+pub fn history() -> &'static [Revision] {
+    &history::REVISIONS
+}
+
+/// The revision of an id, or of an abbreviation that fits no other.
+pub fn revision(id: &str) -> Option<&'static Revision> {
+    let exact = history().iter().find(|revision| revision.id == id);
+    exact.or_else(|| {
+        let mut found = history().iter().filter(|revision| id.len() >= 4 && revision.id.starts_with(id));
+        found.next().filter(|_| found.next().is_none())
+    })
 }
 
 /// What the database holds.
@@ -81,17 +116,24 @@ pub async fn check(database: &Database) -> Result<(), DbError> {
 pub async fn upgrade(database: &Database) -> Result<bool, DbError> {
     let mut tx = database.begin().await?;
     lock(&mut tx).await?;
-    let upgraded = match state_on(&mut tx).await? {
-        State::Head => Ok(false),
-        State::Empty => create(&mut tx).await.map(|()| true),
-        other => Err(refusal(&other)),
+    let upgraded = upgrade_on(&mut tx).await;
+    // What others see when the lock is free must be all of it.
+    let committed = match upgraded {
+        Ok(true) => commit_locked(&mut tx).await,
+        _ => Ok(()),
     };
     unlock(&mut tx).await?;
-    if upgraded? {
-        tx.commit().await?;
-        return Ok(true);
+    tx.commit().await?;
+    committed?;
+    upgraded
+}
+
+async fn upgrade_on(conn: &mut Conn) -> Result<bool, DbError> {
+    match state_on(conn).await? {
+        State::Head => Ok(false),
+        State::Empty => create(conn).await.map(|()| true),
+        other => Err(refusal(&other)),
     }
-    Ok(false)
 }
 
 async fn create(conn: &mut Conn) -> Result<(), DbError> {
@@ -104,7 +146,7 @@ async fn create(conn: &mut Conn) -> Result<(), DbError> {
         conn.batch(&statements.join(";\n")).await?;
     }
     seed_default_rules(conn).await?;
-    let rows = HEADS.iter().map(|head| vec![head.id.into()]).collect();
+    let rows = HEADS.iter().map(|head| vec![(*head).into()]).collect();
     conn.insert(&tables::ALEMBIC_VERSION, &["version_num"], rows).await
 }
 
@@ -146,7 +188,7 @@ async fn seed_default_rules(conn: &mut Conn) -> Result<(), DbError> {
 async fn state_on(conn: &mut Conn) -> Result<State, DbError> {
     let mut revisions = revisions(conn).await?.unwrap_or_default();
     revisions.sort();
-    if revisions.iter().eq(HEADS.iter().map(|head| head.id)) {
+    if revisions.iter().eq(HEADS) {
         return Ok(State::Head);
     }
     let foreign = has_table(conn, tables::NETWORKS.name).await? || has_table(conn, tables::AGENTS.name).await?;
@@ -190,6 +232,14 @@ async fn lock(conn: &mut Conn) -> Result<(), DbError> {
     }
 }
 
+/// Commits where the lock is the session's; elsewhere it ends with the transaction.
+async fn commit_locked(conn: &mut Conn) -> Result<(), DbError> {
+    match conn.backend() {
+        Backend::Mysql => conn.batch("COMMIT").await,
+        Backend::Sqlite | Backend::Postgres => Ok(()),
+    }
+}
+
 async fn unlock(conn: &mut Conn) -> Result<(), DbError> {
     match conn.backend() {
         Backend::Mysql => conn.sql("SELECT RELEASE_LOCK(CONCAT('isospin-', DATABASE()))", Vec::new()).await.map(drop),
@@ -199,12 +249,103 @@ async fn unlock(conn: &mut Conn) -> Result<(), DbError> {
 
 fn refusal(state: &State) -> DbError {
     DbError::Revision(format!(
-        "the database is {state}, but this program works with revision {}; nothing was changed. Bring it there with the \
-         migrations of the release that made it, or name an empty database",
+        "the database is {state}, but this program works with revision {}; nothing was changed. Upstream's \
+         neutron-db-manage of 2026.2 brings a database there; or name an empty one",
         head_text()
     ))
 }
 
 fn head_text() -> String {
-    HEADS.map(|head| head.id).join(", ")
+    format!("{} (2026.2)", HEADS.join(", "))
+}
+
+/// The revisions with the releases that they are of.
+fn with_release(ids: &[String]) -> String {
+    let release =
+        |id: &String| revision(id).filter(|found| found.id == id).map_or("no release known here", |r| r.release);
+    // A branch may rest for years: the newest of the releases is that of the whole.
+    let newest =
+        history().iter().filter(|revision| ids.iter().any(|id| id == revision.id)).map(|r| r.release).max_by_key(age);
+    match ids {
+        [id] => format!("{id} ({})", release(id)),
+        ids => format!("{} ({})", ids.join(", "), newest.unwrap_or("no release known here")),
+    }
+}
+
+/// Releases had names before they had years.
+fn age(release: &&str) -> (bool, String) {
+    (release.starts_with(|c: char| c.is_ascii_digit()), (*release).to_owned())
+}
+
+/// Writes down that the database is at these revisions and changes nothing else. A single revision replaces what is
+/// older or newer on its branch and leaves the other branch's.
+pub async fn stamp(database: &Database, target: Target) -> Result<(), DbError> {
+    let mut tx = database.begin().await?;
+    lock(&mut tx).await?;
+    let known = revisions(&mut tx).await?;
+    if known.is_none() {
+        let statement = ddl::create_table(tx.backend(), &tables::ALEMBIC_VERSION);
+        tx.batch(&statement).await?;
+    }
+    let before = known.unwrap_or_default();
+    let after: Vec<String> = match target {
+        Target::Heads => HEADS.map(str::to_owned).to_vec(),
+        Target::Base => Vec::new(),
+        Target::Revision(revision) => {
+            let line = |id: &str| id == revision.id || is_before(id, revision.id) || is_before(revision.id, id);
+            let mut kept: Vec<String> = before.iter().filter(|id| !line(id)).cloned().collect();
+            kept.push(revision.id.to_owned());
+            kept
+        }
+    };
+    tx.execute("DELETE FROM alembic_version", Vec::new()).await?;
+    let rows = after.into_iter().map(|id| vec![id.into()]).collect();
+    tx.insert(&tables::ALEMBIC_VERSION, &["version_num"], rows).await?;
+    commit_locked(&mut tx).await?;
+    unlock(&mut tx).await?;
+    tx.commit().await
+}
+
+/// The first is on the way to the second.
+fn is_before(first: &str, second: &str) -> bool {
+    let mut at = revision(second);
+    while let Some(here) = at {
+        if here.down == first {
+            return true;
+        }
+        at = history().iter().find(|revision| revision.id == here.down);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_is_whole() {
+        for revision in history() {
+            let known = |id: &str| id.is_empty() || history().iter().any(|other| other.id == id);
+            assert!(known(revision.down) && known(revision.depends), "{revision:?}");
+            assert_eq!(revision.is_head(), revision.followers().next().is_none(), "{revision:?}");
+        }
+        assert_eq!(history().iter().filter(|revision| revision.down.is_empty()).count(), 1);
+        assert_eq!(
+            history().iter().filter(|revision| revision.followers().count() == 2).count(),
+            1,
+            "one branch point"
+        );
+        assert!(HEADS.iter().all(|head| is_before("kilo", head)));
+        assert!(!is_before(HEADS[0], HEADS[1]));
+    }
+
+    #[test]
+    fn revisions_are_told_with_their_release() {
+        let text = |ids: &[&str]| with_release(&ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+        assert_eq!(text(&["5c85685d616d", "b1bca967e19d"]), "5c85685d616d, b1bca967e19d (2026.1)");
+        assert_eq!(text(&["5c85685d616d", "34cf8b009713"]), "5c85685d616d, 34cf8b009713 (yoga)");
+        assert_eq!(text(&["deadbeef0001"]), "deadbeef0001 (no release known here)");
+        assert_eq!(revision("b1bca967").map(|found| found.release), Some("2026.1"));
+        assert!(revision("b1bc0000").is_none() && revision("c").is_none());
+    }
 }

@@ -5,119 +5,152 @@
 //! upstream sets; isolation is the server's default, REPEATABLE READ.
 
 mod error;
+mod options;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use mysql_async::{Opts, OptsBuilder, Params, PoolConstraints, PoolOpts, SslOpts, prelude::Queryable};
+use mysql_async::{Params, prelude::Queryable};
 
-use crate::{DbError, Row, Settings, Value, conn::Outcome, url::Url};
-use error::translate;
-
-/// Statements kept prepared by all connections of a pool: a server allows 16,382 in all, and has several clients.
-const STATEMENT_CACHE: usize = 5_000;
-/// What each session is set to.
-const SETUP: &str = "SET SESSION sql_mode = 'TRADITIONAL', autocommit = 0";
+use crate::{
+    DbError, Row, Settings, Value,
+    conn::Outcome,
+    pool::{self, Lease},
+};
+use error::{connecting, translate};
+use options::Options;
 
 /// The connections to one server.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
-    pool: mysql_async::Pool,
-    wait: std::time::Duration,
+    connections: pool::Pool<Server>,
+    /// How long a statement may take.
+    limit: Option<Duration>,
 }
+
+/// Makes connections.
+#[derive(Debug)]
+struct Server(mysql_async::Opts);
 
 /// A connection in use, inside a transaction.
 pub(crate) struct Session {
-    connection: Option<mysql_async::Conn>,
+    lease: Option<Lease<Server>>,
+    limit: Option<Duration>,
     /// Something ran since the last commit.
     dirty: bool,
-    /// A statement was sent whose answer has not been read: the connection is of no more use.
+    /// The connection is of no more use: it broke, or a statement was sent whose answer has not been read.
     cut: bool,
+}
+
+impl pool::Connector for Server {
+    type Connection = mysql_async::Conn;
+
+    async fn connect(&self) -> Result<mysql_async::Conn, DbError> {
+        mysql_async::Conn::new(self.0.clone()).await.map_err(connecting)
+    }
 }
 
 impl Pool {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, DbError> {
-        let pool = mysql_async::Pool::new(options(&Url::parse(&settings.url)?, settings.max_pool_size));
-        let pool = Self { pool, wait: settings.wait };
+        let Options { driver, connect, statement } = Options::new(settings)?;
+        let pool = Self { connections: pool::Pool::new(Server(driver), settings, connect), limit: statement };
         pool.session().await?;
         Ok(pool)
     }
 
     pub(crate) async fn session(&self) -> Result<Session, DbError> {
-        let connection = tokio::time::timeout(self.wait, self.pool.get_conn())
-            .await
-            .map_err(|_| DbError::unavailable("no connection came free in time"))?
-            .map_err(DbError::unavailable)?;
-        Ok(Session { connection: Some(connection), dirty: false, cut: false })
+        let lease = self.connections.get().await?;
+        Ok(Session { lease: Some(lease), limit: self.limit, dirty: false, cut: false })
     }
-}
-
-fn options(url: &Url, size: usize) -> Opts {
-    let constraints = PoolConstraints::new(0, size.max(1)).unwrap_or_default();
-    // Resetting a connection would also throw its prepared statements away.
-    let pool = PoolOpts::default().with_constraints(constraints).with_reset_connection(false);
-    let ssl = url.option("ssl_ca").map(|path| {
-        let certificate = std::path::PathBuf::from(path);
-        SslOpts::default().with_root_certs(vec![certificate.into()])
-    });
-    let mut builder = OptsBuilder::default()
-        .ip_or_hostname(url.host.clone())
-        .user(url.user.clone())
-        .pass(url.password.clone())
-        .db_name(Some(url.database.clone()))
-        .socket(url.option("unix_socket"))
-        .prefer_socket(Some(false))
-        .stmt_cache_size(Some((STATEMENT_CACHE / size.max(1)).clamp(16, 200)))
-        .client_found_rows(true)
-        .ssl_opts(ssl)
-        .setup(vec![SETUP])
-        .pool_opts(pool);
-    if let Some(port) = url.port {
-        builder = builder.tcp_port(port);
-    }
-    builder.into()
 }
 
 impl Session {
+    /// Runs a statement. The first one on a connection that broke while it was idle runs on a new one.
     pub(crate) async fn run(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
+        let fresh = !self.dirty && self.lease.as_ref().is_some_and(Lease::is_reused);
+        let again = fresh.then(|| binds.clone());
+        match (self.attempt(text, binds).await, again) {
+            (Err(DbError::Lost { .. }), Some(binds)) => {
+                self.lease.as_mut().ok_or_else(given_back)?.replace().await?;
+                self.attempt(text, binds).await
+            }
+            (result, _) => result,
+        }
+    }
+
+    async fn attempt(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
+        let limit = self.limit;
         (self.dirty, self.cut) = (true, true);
-        let result = run(self.connection()?, text, binds).await;
-        self.cut = false;
-        result.map_err(|e| translate(text, e))
+        let result = limited(limit, run(self.connection()?, text, binds)).await;
+        self.done(result.map_err(|e| translate(text, e)))
     }
 
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
+        let limit = self.limit;
         (self.dirty, self.cut) = (true, true);
-        let result = self.connection()?.query_drop(text).await;
-        self.cut = false;
-        result.map_err(|e| translate(text, e))
+        let result = limited(limit, self.connection()?.query_drop(text)).await;
+        self.done(result.map_err(|e| translate(text, e)))
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), DbError> {
-        self.batch("COMMIT").await?;
+        if !self.dirty {
+            return Ok(());
+        }
+        self.batch("COMMIT").await.map_err(DbError::of_commit)?;
         self.dirty = false;
         Ok(())
     }
 
+    /// The answer has been read, unless there was none.
+    fn done<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+        self.cut = matches!(result, Err(DbError::Lost { .. }));
+        if self.cut
+            && let Some(lease) = &self.lease
+        {
+            lease.broke();
+        }
+        result
+    }
+
     fn connection(&mut self) -> Result<&mut mysql_async::Conn, DbError> {
-        self.connection.as_mut().ok_or_else(|| DbError::unavailable("the connection was given back"))
+        self.lease.as_mut().map(Lease::connection).ok_or_else(given_back)
     }
 }
 
 impl Drop for Session {
     /// Rolls back what was not committed. The connection returns to the pool only after that.
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(mut lease) = self.lease.take() else { return };
         if !self.dirty {
-            return;
+            return lease.give_back();
         }
-        let cut = self.cut;
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        // Closing it in good order would wait for an answer that may never come.
+        if !self.cut
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             runtime.spawn(async move {
-                if cut || connection.query_drop("ROLLBACK").await.is_err() {
-                    let _ = connection.disconnect().await;
+                if lease.connection().query_drop("ROLLBACK").await.is_ok() {
+                    lease.give_back();
                 }
             });
         }
+    }
+}
+
+fn given_back() -> DbError {
+    DbError::unavailable("the connection was given back")
+}
+
+/// The answer, unless it takes too long.
+async fn limited<T>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<T, mysql_async::Error>>,
+) -> Result<T, mysql_async::Error> {
+    match limit {
+        None => answer.await,
+        Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within read_timeout");
+            Err(mysql_async::Error::Io(error.into()))
+        }),
     }
 }
 
@@ -172,12 +205,6 @@ fn read(value: mysql_async::Value) -> Value {
                 .map_or(Value::Null, Value::Timestamp)
         }
         mysql_async::Value::Time(..) => Value::Null,
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pool(mysql)")
     }
 }
 

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{DbError, Row, Settings, Value, conn::Outcome, value::TIMESTAMP_FORMAT};
+use crate::{DbError, Row, Settings, Value, conn::Outcome, timestamp};
 use checkpoint::Checkpointer;
 use file::{File, READER_CACHE, WRITER_CACHE};
 
@@ -192,7 +192,7 @@ fn bind(statement: &mut rusqlite::Statement<'_>, index: usize, value: &Value) ->
         Value::Bool(b) => statement.raw_bind_parameter(index, b),
         Value::Int(i) => statement.raw_bind_parameter(index, i),
         Value::Text(t) => statement.raw_bind_parameter(index, t.as_str()),
-        Value::Timestamp(t) => statement.raw_bind_parameter(index, t.format(TIMESTAMP_FORMAT).to_string()),
+        Value::Timestamp(t) => statement.raw_bind_parameter(index, timestamp::to_sql(*t)),
     }
 }
 
@@ -201,7 +201,10 @@ fn read(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(i) => Value::Int(i),
         ValueRef::Real(r) => Value::Text(r.to_string()),
-        ValueRef::Text(t) | ValueRef::Blob(t) => Value::Text(String::from_utf8_lossy(t).into_owned()),
+        ValueRef::Text(t) | ValueRef::Blob(t) => Value::Text(match std::str::from_utf8(t) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(t).into_owned(),
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{NaiveDateTime, Utc};
 use sea_query::{Expr, ExprTrait, Query};
 use types::Standard;
 
-use crate::{Conn, DbError, Row, Value, schema::tables};
+use crate::{Conn, DbError, Row, Value, schema::tables, timestamp};
 
 /// Name of the table.
 pub const TABLE: &str = "standardattributes";
@@ -25,7 +25,7 @@ pub fn now() -> NaiveDateTime {
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, the API's form.
 pub fn format_time(time: NaiveDateTime) -> String {
-    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    timestamp::to_rest(time)
 }
 
 /// Reads the API's forms of a time.

@@ -1,7 +1,7 @@
 //! The connection text of `[database] connection`, as SQLAlchemy writes it:
 //! `dialect+driver://user:password@host:port/database?option=value`.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::DbError;
 
@@ -34,6 +34,7 @@ impl Url {
             None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
         };
         let port = port.map(str::parse).transpose().map_err(|_| shown())?;
+        // A PostgreSQL user's own database would do, but which one it is should be said.
         if database.is_empty() {
             return Err(DbError::Url(format!("'{}' names no database after the host", hidden(text))));
         }
@@ -41,6 +42,37 @@ impl Url {
         let options = options.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
         let host = if host.is_empty() { "localhost".to_owned() } else { decoded(host) };
         Ok(Self { user, password, host, port, database: decoded(database), options })
+    }
+
+    /// Refuses options that are neither served nor harmless, so that none is silently without effect.
+    pub(crate) fn check_options(&self, known: &[&str], why: &str) -> Result<(), DbError> {
+        match self.options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => Err(DbError::Url(format!(
+                "the database URL has the option '{name}', which {why}; known are {}",
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// A number of seconds after the question mark.
+    pub(crate) fn seconds(&self, name: &str) -> Result<Option<Duration>, DbError> {
+        let Some(text) = self.option(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let seconds = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
+        let wrong = || DbError::Url(format!("the database URL has {name}={text}, which is no number of seconds"));
+        seconds.map(Some).ok_or_else(wrong)
+    }
+
+    /// Yes or no after the question mark.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, DbError> {
+        match self.option(name).map(str::to_ascii_lowercase).as_deref() {
+            None => Ok(None),
+            Some("1" | "true" | "yes" | "on") => Ok(Some(true)),
+            Some("0" | "false" | "no" | "off" | "none" | "") => Ok(Some(false)),
+            Some(other) => {
+                Err(DbError::Url(format!("the database URL has {name}={other}, which is not true or false")))
+            }
+        }
     }
 
     /// The value of an option after the question mark.
@@ -55,8 +87,18 @@ impl fmt::Debug for Url {
     }
 }
 
+/// The text with further options, as `connection_parameters` gives them: `name=value&…`.
+pub fn with_parameters(text: &str, parameters: &str) -> String {
+    let parameters = parameters.trim().trim_start_matches(['?', '&']);
+    match (parameters.is_empty(), text.contains('?')) {
+        (true, _) => text.to_owned(),
+        (false, true) => format!("{text}&{parameters}"),
+        (false, false) => format!("{text}?{parameters}"),
+    }
+}
+
 /// The text with its password replaced, for messages.
-fn hidden(text: &str) -> String {
+pub fn hidden(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     match rest.rsplit_once('@') {
         Some((login, place)) => format!("{scheme}://{}:***@{place}", login.split(':').next().unwrap_or_default()),
@@ -92,6 +134,23 @@ mod tests {
         assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("neutron"), Some("p@ss:w")));
         assert_eq!((url.host.as_str(), url.port, url.database.as_str()), ("::1", Some(3307), "neutron"));
         assert_eq!((url.option("ssl_ca"), url.option("other")), (Some("/a b"), None));
+    }
+
+    #[test]
+    fn parameters_are_appended() {
+        assert_eq!(with_parameters("mysql://h/d", "a=1&b=2"), "mysql://h/d?a=1&b=2");
+        assert_eq!(with_parameters("mysql://h/d?charset=utf8", "?a=1"), "mysql://h/d?charset=utf8&a=1");
+        assert_eq!(with_parameters("mysql://h/d", " "), "mysql://h/d");
+    }
+
+    #[test]
+    fn options_are_typed_and_the_unknown_named() {
+        let url = Url::parse("mysql://h/d?read_timeout=2.5&ssl_verify_cert=False&colour=red").unwrap();
+        assert_eq!(url.seconds("read_timeout").unwrap(), Some(Duration::from_millis(2500)));
+        assert_eq!((url.flag("ssl_verify_cert").unwrap(), url.flag("other").unwrap()), (Some(false), None));
+        assert!(url.seconds("colour").is_err() && url.flag("colour").is_err());
+        let error = url.check_options(&["read_timeout", "ssl_verify_cert"], "nothing knows").unwrap_err().to_string();
+        assert!(error.contains("'colour'") && error.contains("read_timeout"), "{error}");
     }
 
     #[test]

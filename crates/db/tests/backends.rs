@@ -24,6 +24,7 @@ async fn run(url: &str) {
     revision::a_missing_schema_is_named(&database).await;
     revision::programs_that_upgrade_at_once_wait_for_each_other(&settings).await;
     revision::an_upgrade_happens_once(&database).await;
+    revision::a_revision_is_stamped(&database).await;
     cases::values_survive(&database).await;
     cases::ids_are_given_in_order(&database).await;
     cases::duplicates_name_their_constraint(&database).await;
@@ -38,7 +39,7 @@ async fn run(url: &str) {
     concurrency::no_increment_is_lost(&[database.clone(), Database::connect(&settings).await.unwrap()]).await;
     if database.backend() != Backend::Sqlite {
         concurrency::one_of_two_deadlocked_can_retry(&database).await;
-        concurrency::a_killed_connection_is_unavailable(&database).await;
+        concurrency::a_killed_connection_is_lost_to_its_transaction_alone(&database).await;
     }
     if database.backend() == Backend::Mysql {
         schema::is_upstreams(&database).await;

@@ -10,22 +10,32 @@ const CONFLICT: [u16; 3] = [1213, 1205, 1020];
 const FOREIGN_KEY: [u16; 4] = [1451, 1452, 1216, 1217];
 /// A key is taken; with and without the key's name.
 const DUPLICATE: [u16; 3] = [1062, 1586, 1557];
-/// Too many connections, access denied, unknown database, not yet in the cluster, shutdown, read only, interrupted,
-/// connection killed, gone away, lost.
-const UNAVAILABLE: [u16; 12] = [1040, 1044, 1045, 1049, 1047, 1053, 1290, 1317, 1927, 1836, 2006, 2013];
+/// Not yet in the cluster, shutdown, interrupted, connection killed, gone away, lost.
+const LOST: [u16; 6] = [1047, 1053, 1317, 1927, 2006, 2013];
+/// Too many connections, access denied, unknown database, read only.
+const UNAVAILABLE: [u16; 6] = [1040, 1044, 1045, 1049, 1290, 1836];
+/// The state of a link that failed, which Galera gives for a node that is not ready.
+const LINK_FAILED: &str = "08S01";
 
+/// The error of a statement inside a transaction.
 pub(super) fn translate(statement: &str, error: Error) -> DbError {
     match &error {
         Error::Server(server) if DUPLICATE.contains(&server.code) => duplicate(server),
         Error::Server(server) if FOREIGN_KEY.contains(&server.code) => DbError::ForeignKey { source: error.into() },
         Error::Server(server) if CONFLICT.contains(&server.code) => DbError::Conflict { source: error.into() },
+        Error::Server(server) if LOST.contains(&server.code) || server.state == LINK_FAILED => DbError::lost(error),
         Error::Server(server) if UNAVAILABLE.contains(&server.code) => DbError::unavailable(error),
         Error::Io(_)
         | Error::Driver(
             DriverError::ConnectionClosed | DriverError::PoolDisconnected | DriverError::PacketOutOfOrder,
-        ) => DbError::unavailable(error),
+        ) => DbError::lost(error),
         _ => DbError::statement(statement, error),
     }
+}
+
+/// The error of a new connection. Whatever the server says, it is not to be had now.
+pub(super) fn connecting(error: Error) -> DbError {
+    DbError::unavailable(error)
 }
 
 /// The message ends in the key's name, which MySQL 8 puts after that of the table:
@@ -62,8 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn deadlocks_are_retryable_and_lost_connections_are_not() {
-        assert!(translate("", server(1213, "Deadlock found")).is_retryable());
-        assert!(matches!(translate("", server(1927, "Connection was killed")), DbError::Unavailable { .. }));
+    fn what_changed_nothing_can_be_run_again_unless_it_was_a_commit() {
+        assert!(translate("", server(1213, "Deadlock found")).of_commit().is_retryable());
+        for code in [1047, 1927] {
+            assert!(translate("", server(code, "Connection was killed")).is_retryable());
+            assert!(matches!(translate("", server(code, "")).of_commit(), DbError::CommitLost { .. }));
+        }
+        assert!(!translate("", server(1045, "Access denied")).is_retryable());
     }
 }

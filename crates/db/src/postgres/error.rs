@@ -4,25 +4,29 @@ use tokio_postgres::{Error, error::SqlState};
 
 use crate::{DbError, schema};
 
-/// A session ended by the server, or one it would not begin.
-const UNAVAILABLE: [SqlState; 8] = [
+/// A session ended by the server, or its work given up.
+const LOST: [SqlState; 4] = [
     SqlState::ADMIN_SHUTDOWN,
     SqlState::CRASH_SHUTDOWN,
+    SqlState::QUERY_CANCELED,
+    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+];
+/// No work is taken now.
+const UNAVAILABLE: [SqlState; 4] = [
     SqlState::CANNOT_CONNECT_NOW,
     SqlState::TOO_MANY_CONNECTIONS,
-    SqlState::QUERY_CANCELED,
     SqlState::DISK_FULL,
     SqlState::READ_ONLY_SQL_TRANSACTION,
-    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
 ];
 /// Another transaction won.
 const CONFLICT: [SqlState; 3] =
     [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE];
 
+/// The error of a statement inside a transaction.
 pub(super) fn translate(statement: &str, error: Error) -> DbError {
     let Some(server) = error.as_db_error() else {
         let lost = error.is_closed() || std::error::Error::source(&error).is_some_and(|e| e.is::<std::io::Error>());
-        return if lost { DbError::unavailable(error) } else { DbError::statement(statement, error) };
+        return if lost { DbError::lost(error) } else { DbError::statement(statement, error) };
     };
     let code = server.code();
     if *code == SqlState::UNIQUE_VIOLATION {
@@ -33,11 +37,18 @@ pub(super) fn translate(statement: &str, error: Error) -> DbError {
         DbError::ForeignKey { source: error.into() }
     } else if CONFLICT.contains(code) {
         DbError::Conflict { source: error.into() }
-    } else if UNAVAILABLE.contains(code) || code.code().starts_with("08") {
+    } else if LOST.contains(code) || code.code().starts_with("08") {
+        DbError::lost(error)
+    } else if UNAVAILABLE.contains(code) {
         DbError::unavailable(error)
     } else {
         DbError::statement(statement, error)
     }
+}
+
+/// The error of a new connection. Whatever the server says, it is not to be had now.
+pub(super) fn connecting(error: Error) -> DbError {
+    DbError::unavailable(error)
 }
 
 /// The server names constraints without a name of their own after table and columns.

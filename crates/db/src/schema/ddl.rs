@@ -20,7 +20,8 @@ pub(crate) fn statements(backend: Backend) -> Vec<String> {
     out
 }
 
-fn create_table(backend: Backend, table: &Table) -> String {
+/// What makes one table.
+pub(crate) fn create_table(backend: Backend, table: &Table) -> String {
     let mut parts: Vec<String> = table.columns.iter().map(|column| column_text(backend, table, column)).collect();
     if !table.primary_key.is_empty() && !is_rowid(backend, table) {
         parts.push(format!("PRIMARY KEY ({})", list(backend, table.primary_key)));

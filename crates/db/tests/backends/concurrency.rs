@@ -67,7 +67,7 @@ async fn touch(conn: &mut Conn, id: i64) -> Result<u64, DbError> {
     conn.execute("UPDATE standardattributes SET revision_number = 7 WHERE id = ?", vec![id.into()]).await
 }
 
-pub(super) async fn a_killed_connection_is_unavailable(database: &Database) {
+pub(super) async fn a_killed_connection_is_lost_to_its_transaction_alone(database: &Database) {
     let mut victim = database.begin().await.unwrap();
     let (own, kill) = match database.backend() {
         Backend::Mysql => ("SELECT CONNECTION_ID()", "KILL "),
@@ -78,7 +78,7 @@ pub(super) async fn a_killed_connection_is_unavailable(database: &Database) {
     database.reader().await.unwrap().sql(&format!("{kill}{id}{end}"), vec![]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let error = victim.sql("SELECT 1", vec![]).await.unwrap_err();
-    assert!(matches!(error, DbError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, DbError::Lost { .. }) && error.is_retryable(), "{error:?}");
     drop(victim);
     for _ in 0..5 {
         database.reader().await.unwrap().sql("SELECT 1", vec![]).await.unwrap();

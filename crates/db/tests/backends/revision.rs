@@ -2,7 +2,7 @@
 
 use isospin_db::{
     Database, DbError, Settings,
-    migrate::{self, State},
+    migrate::{self, State, Target},
 };
 
 pub(super) async fn a_missing_schema_is_named(database: &Database) {
@@ -25,7 +25,7 @@ pub(super) async fn an_upgrade_happens_once(database: &Database) {
     assert_eq!(before.len(), 4);
     migrate::check(database).await.unwrap();
     let current = migrate::current(database).await.unwrap();
-    assert_eq!(current, migrate::history().map(|revision| revision.id).collect::<Vec<_>>());
+    assert_eq!(current, migrate::HEADS);
 }
 
 pub(super) async fn another_revision_is_refused(database: &Database) {
@@ -33,7 +33,7 @@ pub(super) async fn another_revision_is_refused(database: &Database) {
     let error = migrate::upgrade(database).await.unwrap_err();
     assert!(matches!(error, DbError::Revision(_)));
     let text = error.to_string();
-    assert!(text.contains("deadbeef0001") && text.contains(migrate::HEADS[0].id), "{text}");
+    assert!(text.contains("deadbeef0001") && text.contains(migrate::HEADS[0]), "{text}");
     assert_eq!(migrate::check(database).await.unwrap_err().to_string(), text);
     assert_eq!(migrate::current(database).await.unwrap(), ["deadbeef0001"]);
     assert_eq!(rules(database).await.len(), 4);
@@ -45,9 +45,24 @@ pub(super) async fn another_revision_is_refused(database: &Database) {
     assert!(matches!(migrate::upgrade(database).await, Err(DbError::Revision(_))));
 }
 
+/// What is written down is what is shown, and nothing else changes.
+pub(super) async fn a_revision_is_stamped(database: &Database) {
+    let revision = |id| Target::Revision(migrate::revision(id).unwrap());
+    let current = async || migrate::current(database).await.unwrap();
+    migrate::stamp(database, revision("b1bca967e19d")).await.unwrap();
+    assert_eq!(current().await, [migrate::HEADS[0], "b1bca967e19d"], "the other branch is as it was");
+    let text = migrate::upgrade(database).await.unwrap_err().to_string();
+    assert!(text.contains("b1bca967e19d (2026.1)") && text.contains("c7f8d9e0f1a2 (2026.2)"), "{text}");
+    migrate::stamp(database, Target::Base).await.unwrap();
+    assert!(current().await.is_empty());
+    migrate::stamp(database, Target::Heads).await.unwrap();
+    assert_eq!(migrate::state(database).await.unwrap(), State::Head);
+    assert_eq!(rules(database).await.len(), 4);
+}
+
 async fn set_revisions(database: &Database, revision: &str) {
     let mut tx = database.begin().await.unwrap();
-    tx.execute("DELETE FROM alembic_version WHERE version_num = ?", vec![migrate::HEADS[1].id.into()]).await.unwrap();
+    tx.execute("DELETE FROM alembic_version WHERE version_num = ?", vec![migrate::HEADS[1].into()]).await.unwrap();
     tx.execute("UPDATE alembic_version SET version_num = ?", vec![revision.into()]).await.unwrap();
     tx.commit().await.unwrap();
 }

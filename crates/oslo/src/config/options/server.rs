@@ -1,6 +1,6 @@
 //! Options of the API server: core, database, quotas, ML2 and its type drivers, notifications to Nova.
 
-use super::super::option::{Group, boolean, choice, dict, host, int, int_choice, list, port, retired, text};
+use super::super::option::{Group, boolean, choice, dict, host, int, int_choice, list, multi, port, retired, text};
 
 pub(super) static GROUPS: &[Group] = &[
     Group {
@@ -130,12 +130,12 @@ pub(super) static GROUPS: &[Group] = &[
                 .min(0)
                 .default("5")
                 .was(&[("DEFAULT", "sql_max_pool_size"), ("database", "sql_max_pool_size")])
-                .help("Connections that are kept open."),
+                .help("Connections that are kept open; 0 sets no limit to their number."),
             int("max_overflow")
-                .min(0)
+                .min(-1)
                 .default("50")
                 .was(&[("DEFAULT", "sql_max_overflow"), ("database", "sql_max_overflow")])
-                .help("Connections that may be opened beyond max_pool_size."),
+                .help("Connections that may be opened beyond max_pool_size; -1 sets no limit."),
             int("pool_timeout")
                 .min(0)
                 .was(&[("database", "sqlalchemy_pool_timeout")])
@@ -143,8 +143,18 @@ pub(super) static GROUPS: &[Group] = &[
             int("connection_recycle_time")
                 .was(&[("DEFAULT", "sql_idle_timeout"), ("database", "idle_timeout"), ("database", "sql_idle_timeout")])
                 .default("3600")
-                .help("Seconds after which a connection is replaced.")
-                .idle(),
+                .help("Seconds after which a connection is replaced; -1 for never."),
+            text("connection_parameters")
+                .default("")
+                .help("Options that are appended to the URL: name=value&name=value."),
+            text("mysql_sql_mode")
+                .default("TRADITIONAL")
+                .help("sql_mode of MySQL's sessions; empty for the server's own."),
+            int("mysql_wsrep_sync_wait")
+                .help("wsrep_sync_wait of a Galera cluster's sessions; unset for the server's own."),
+            text("slave_connection").secret().help(
+                "URL of a replica. It is not used: all reads go to connection, so that they see what was written.",
+            ),
             int("max_retries")
                 .min(-1)
                 .default("10")
@@ -155,7 +165,15 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("10")
                 .was(&[("DEFAULT", "sql_retry_interval"), ("database", "reconnect_interval")])
                 .help("Seconds between attempts to reach the database."),
-            int("db_max_retries").min(-1).default("20").help("Times an operation is repeated after a deadlock.").idle(),
+            int("db_max_retries")
+                .min(-1)
+                .default("20")
+                .help("Times an operation is repeated after a deadlock or a lost connection; -1 for ever."),
+            boolean("use_db_reconnect", false)
+                .help("Whether requests wait for a database that is away, as db_max_retries and the intervals say."),
+            int("db_retry_interval").min(0).default("1").help("Seconds before the first attempt to reach it again."),
+            boolean("db_inc_retry_interval", true).help("Whether the interval doubles with each attempt."),
+            int("db_max_retry_interval").min(0).default("10").help("The longest such interval, in seconds."),
         ],
     },
     Group {
@@ -247,6 +265,26 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("public")
                 .help("Which of Nova's endpoints to call.")
                 .idle(),
+        ],
+    },
+    Group {
+        name: "oslo_policy",
+        options: &[
+            text("policy_file")
+                .default("policy.yaml")
+                .was(&[("DEFAULT", "policy_file")])
+                .help("File of rules that replace the defaults, looked for beside the configuration's files."),
+            multi("policy_dirs")
+                .default("policy.d")
+                .was(&[("DEFAULT", "policy_dirs")])
+                .help("Directories of further such files, read after it in the order of their names."),
+            text("policy_default_rule")
+                .default("default")
+                .was(&[("DEFAULT", "policy_default_rule")])
+                .help("Rule for what has none."),
+            boolean("enforce_new_defaults", true)
+                .help("Whether rules of earlier releases no longer count beside the defaults."),
+            boolean("enforce_scope", true).help("Whether tokens of a system or a domain are refused."),
         ],
     },
     Group {
