@@ -110,36 +110,46 @@ impl Rules {
         self.checks = checks;
     }
 
-    /// References to no rule, and in a circle, are told but do not stop a service.
+    /// References to no rule, and in a circle, are told but do not stop a service. A rule in a circle holds for nobody.
     fn warn(&mut self) {
-        let (mut undefined, mut circular) = (Vec::new(), Vec::new());
-        for (name, at) in &self.names {
-            let references = self.checks[*at].references();
-            if references.iter().any(|to| !self.names.contains_key(*to)) {
-                undefined.push(name.as_str());
-            }
-            if self.is_circular(name, &mut HashSet::new()) {
-                circular.push(name.as_str());
-            }
+        let undefined = |at: &usize| self.checks[*at].references().iter().any(|to| !self.names.contains_key(*to));
+        let mut undefined: Vec<&str> =
+            self.names.iter().filter(|(_, at)| undefined(at)).map(|(n, _)| n.as_str()).collect();
+        let mut circular: Vec<(&str, usize)> = self.names.iter().map(|(name, at)| (name.as_str(), *at)).collect();
+        circular.retain(|(name, _)| self.is_circular(name));
+        undefined.sort_unstable();
+        circular.sort_unstable();
+        let mut warnings = Vec::new();
+        if !undefined.is_empty() {
+            warnings.push(format!("Policies {} refer to a rule that is not defined.", undefined.join(", ")));
         }
-        for (mut names, what) in
-            [(undefined, "refer to a rule that is not defined"), (circular, "refer to each other in a circle")]
-        {
-            if !names.is_empty() {
-                names.sort_unstable();
-                self.warnings.push(format!("Policies {} {what}.", names.join(", ")));
-            }
+        if !circular.is_empty() {
+            let names: Vec<&str> = circular.iter().map(|(name, _)| *name).collect();
+            warnings.push(format!("Policies {} refer to each other in a circle.", names.join(", ")));
         }
+        let circular: Vec<usize> = circular.into_iter().map(|(_, at)| at).collect();
+        for at in circular {
+            self.checks[at] = Check::Never;
+        }
+        self.warnings = warnings;
     }
 
-    fn is_circular<'a>(&'a self, name: &'a str, above: &mut HashSet<&'a str>) -> bool {
-        let Some(at) = self.names.get(name) else { return false };
-        if !above.insert(name) {
-            return true;
+    /// Does the rule, by what it refers to, come back to itself?
+    fn is_circular(&self, name: &str) -> bool {
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut open: Vec<&str> = vec![name];
+        while let Some(next) = open.pop() {
+            let Some(at) = self.names.get(next) else { continue };
+            for to in self.checks[*at].references() {
+                if to == name {
+                    return true;
+                }
+                if seen.insert(to) {
+                    open.push(to);
+                }
+            }
         }
-        let circular = self.checks[*at].references().into_iter().any(|to| self.is_circular(to, above));
-        above.remove(name);
-        circular
+        false
     }
 
     /// What an operator should know of the rules.

@@ -270,3 +270,54 @@ impl fmt::Display for Demand {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+    use types::attribute::table;
+
+    use super::*;
+    use crate::{
+        Error,
+        policy::tests::{CALLERS, caller, parents, policy},
+    };
+
+    /// Requests with guarded attributes, and what upstream tells each caller.
+    const REQUESTS: &str = include_str!("../../tests/data/policy/requests.json");
+
+    fn told(guard: &Guard, demand: Demand, target: &Map<String, Value>) -> String {
+        match guard.demand(demand, target, &parents()) {
+            Ok(()) => String::new(),
+            Err(Error::Refused(refusal)) => refusal.message,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn requests_are_refused_as_upstream_refuses_them() {
+        let requests: Vec<Value> = serde_json::from_str(REQUESTS).unwrap();
+        assert!(requests.len() > 45);
+        let policy = policy(true);
+        for request in &requests {
+            let action = request["action"].as_str().unwrap();
+            let (verb, singular) = action.split_once('_').unwrap();
+            let table = table::ALL.into_iter().find(|table| table.singular == singular).unwrap();
+            let given = request["given"].as_object().unwrap();
+            let mut target = request["current"].as_object().cloned().unwrap_or_default();
+            target.extend(given.clone());
+            let mut callers: Vec<(&str, Context)> =
+                CALLERS.into_iter().map(|(name, roles, project)| (name, caller(&policy, roles, project))).collect();
+            let mut system = caller(&policy, &["admin"], "");
+            (system.project_id, system.system_scope) = (None, Some("all".to_owned()));
+            callers.push(("system", system));
+            for (name, caller) in callers {
+                let guard = Guard::new(policy.rules().unwrap(), &caller);
+                let demand = match verb {
+                    "create" => Demand::of_create(table, action.to_owned(), given),
+                    _ => Demand::of_update(table, given),
+                };
+                assert_eq!(request["told"][name], told(&guard, demand, &target), "{name}: {request}");
+            }
+        }
+    }
+}

@@ -72,6 +72,11 @@ impl Policy {
             caller.is_admin || caller.is_service_role || is(&rules, "context_can_set_project_id", caller);
     }
 
+    #[cfg(test)]
+    fn rules(&self) -> Option<std::sync::Arc<Rules>> {
+        self.enforcer.as_ref().map(Enforcer::rules)
+    }
+
     /// What checks the requests of this caller; none where it may do everything.
     pub fn guard(&self, ctx: &Ctx) -> Option<Guard> {
         let rules = self.enforcer.as_ref()?.rules();

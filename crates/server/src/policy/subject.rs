@@ -132,3 +132,17 @@ impl Target for Subject<'_> {
         }
     }
 }
+
+#[cfg(test)]
+impl Parents {
+    /// Parents that no database holds: id, owner, and whether everyone may use it.
+    pub(super) fn made_up(parents: &[(&str, &str, Option<&str>)]) -> Self {
+        let mut made = Self::default();
+        for (id, owner, granted) in parents {
+            let grants = granted.iter().map(|action| ((*action).to_owned(), "*".to_owned())).collect();
+            made.networks.insert((*id).to_owned(), Network { owner: (*owner).into(), grants });
+            made.groups.insert((*id).to_owned(), (*owner).into());
+        }
+        made
+    }
+}
