@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rpc::{
     dhcp::{self, Body, FixedIpRequest, NetworkInfo, PortCreate, PortUpdate},
     dhcp_agent::{self, NetworkCreated, NetworkDeleted, NetworkRef, Payload, PortChanged, PortDeleted, WithNetwork},
+    metadata::{self, Filters},
     payload::{DnsAssignment, Port, Subnet},
     reports::{self, AgentState, Report, Status},
 };
@@ -80,10 +81,14 @@ impl Server {
             Err(Failure::neutron("DBError", "no luck"))
         } else if reports::INTERFACE.method(&method).is_some() {
             reports::dispatch(&*self, &ctx, &method, &args).await
+        } else if metadata::INTERFACE.method(&method).is_some() {
+            metadata::dispatch(&*self, &ctx, &method, &args).await
         } else {
             dhcp::dispatch(&*self, &ctx, &method, &args).await
         };
-        reply.unwrap().send(answer);
+        if let Some(reply) = reply {
+            reply.send(answer);
+        }
     }
 
     pub fn inner<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
@@ -364,5 +369,30 @@ impl dhcp::Callee for Server {
         _: Option<Vec<String>>,
     ) -> Result<Vec<Map<String, Value>>, Failure> {
         Ok(Vec::new())
+    }
+}
+
+impl metadata::Callee for Server {
+    type Error = Failure;
+
+    /// By network, and by address or Ethernet address.
+    async fn get_ports(&self, _: &Context, filters: Option<Filters>) -> Result<Vec<Port>, Failure> {
+        let filters = filters.unwrap_or_default();
+        let texts = |value: &Value| -> Vec<String> {
+            value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let networks = texts(&filters["network_id"]);
+        let has = |port: &Port| match filters.get("mac_address") {
+            Some(macs) => texts(macs).contains(&port.mac_address.to_string()),
+            None => {
+                let addresses = texts(&filters["fixed_ips"]["ip_address"]);
+                port.fixed_ips.iter().any(|ip| addresses.contains(&ip.ip_address.to_string()))
+            }
+        };
+        let ports = |inner: &mut Inner| {
+            let served = inner.networks.iter().filter(|(id, _)| networks.contains(&id.to_string()));
+            served.flat_map(|(_, served)| served.info.ports.clone()).filter(has).collect()
+        };
+        Ok(self.inner(ports))
     }
 }
