@@ -6,5 +6,13 @@ extern crate isospin_oslo as oslo;
 
 #[path = "rabbitmq/calls.rs"]
 mod calls;
+#[path = "rabbitmq/cluster.rs"]
+mod cluster;
+#[path = "rabbitmq/faults.rs"]
+mod faults;
 #[path = "rabbitmq/lab.rs"]
 mod lab;
+#[path = "rabbitmq/peer.rs"]
+mod peer;
+#[path = "rabbitmq/python.rs"]
+mod python;

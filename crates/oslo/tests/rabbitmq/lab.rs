@@ -84,6 +84,7 @@ async fn answer(incoming: Incoming, name: &'static str) {
     match method.as_str() {
         "echo" => reply.send(Ok(json!({"args": args, "by": name, "topic": topic, "namespace": namespace}))),
         "fail" => reply.send(Err(Failure::neutron("NetworkNotFound", "Network n could not be found."))),
+        "bad arguments" => reply.send(Err(Failure::bad_arguments("bad arguments", "why"))),
         "slow" => {
             tokio::time::sleep(SECOND).await;
             reply.send(Ok(json!("slow")));
