@@ -1,13 +1,13 @@
-//! `isospin agent <kind>` and the names of upstream's agents.
-//!
-//! An agent outside the standalone service needs a message broker to reach its server. Until that transport exists the
-//! command reads its configuration, so that mistakes in it show, and then says so.
+//! `isospin agent <kind>` and the names of upstream's agents: one agent in a process of its own, which reaches its
+//! server over the message broker.
 
 use oslo::config::Sources;
 
-use super::Stop;
+use super::agents::{Agents, Configs};
 use super::args::Common;
 use super::edge::Edge;
+use super::service::{self, Signals};
+use super::{Stop, metrics, notify, transport};
 
 /// Run one agent of this host.
 #[derive(Debug, clap::Args)]
@@ -34,23 +34,38 @@ pub(super) enum Kind {
 }
 
 pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
-    let name = match args.kind {
+    let program = match args.kind {
         Kind::Linuxbridge => "neutron-linuxbridge-agent",
         Kind::Dhcp => "neutron-dhcp-agent",
         Kind::L3 => "neutron-l3-agent",
         Kind::Metadata => "neutron-metadata-agent",
         Kind::Openvswitch => "neutron-openvswitch-agent",
     };
-    run_kind(args.kind, name, before.and(args.common))
+    run_kind(args.kind, program, before.and(args.common))
 }
 
 pub(super) fn run_kind(kind: Kind, program: &'static str, common: Common) -> Result<(), Stop> {
-    Edge::new(program, common.sources(Sources::standard(program)))?;
-    Err(Stop::usage(match kind {
-        Kind::Linuxbridge | Kind::Dhcp => {
-            "an agent in a process of its own needs RabbitMQ, which this version does not speak yet; \
-             `isospin standalone` runs the server and this agent in one process"
-        }
-        Kind::L3 | Kind::Metadata | Kind::Openvswitch => "this version does not have this agent yet",
-    }))
+    let mut edge = Edge::new(program, common.sources(Sources::standard(program)))?;
+    let configs = Configs::new(&edge, &[kind])?;
+    service::runtime(&edge)?.block_on(work(&mut edge, program, configs))
+}
+
+async fn work(edge: &mut Edge, program: &str, configs: Configs) -> Result<(), Stop> {
+    let mut signals = Signals::new()?;
+    let bus = transport::connect(edge, program).await?;
+    let _metrics = metrics::show(edge.config(), None).await?;
+    let mut agents = Agents::start(configs, &bus);
+    notify::ready();
+    let ended = tokio::select! {
+        () = signals.stop(edge) => Ok(()),
+        stop = agents.ended() => Err(stop),
+    };
+    notify::stopping();
+    tracing::info!("stopping");
+    let ending = async {
+        agents.stop().await;
+        bus.shut_down().await;
+    };
+    service::ending(&mut signals, ending).await;
+    ended
 }

@@ -1,10 +1,11 @@
-//! The agents of the standalone service, in its process.
+//! Agents within a process: all of a host in the standalone service, or one.
 
 use oslo::messaging::Bus;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Stop;
+use super::agent::Kind;
 use super::edge::Edge;
 use super::service::told;
 use super::stop::chain;
@@ -12,10 +13,14 @@ use super::stop::chain;
 /// Capabilities that agents cannot do without, by their number in the kernel, and the names of them.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
-/// The options of the agents. Read before anything starts, so that a mistake in them is what is told.
+/// The agents that every host of its own has.
+pub(super) const ONE_HOST: [Kind; 2] = [Kind::Linuxbridge, Kind::Dhcp];
+
+/// The options of the agents that are to run. Read before anything starts, so that a mistake in them is what is told.
 pub(super) struct Configs {
-    linuxbridge: ::agent::linuxbridge::Config,
-    dhcp: ::agent::dhcp::Config,
+    linuxbridge: Option<::agent::linuxbridge::Config>,
+    dhcp: Option<::agent::dhcp::Config>,
+    metadata: Option<::agent::metadata::Config>,
 }
 
 /// Agents that run.
@@ -25,25 +30,43 @@ pub(super) struct Agents {
 }
 
 impl Configs {
-    /// Reads the options, and finds out whether this process and this machine can run agents at all.
-    pub(super) fn new(edge: &Edge) -> Result<Self, Stop> {
-        check()?;
-        Ok(Self {
-            linuxbridge: ::agent::linuxbridge::Config::from_oslo(edge.config())?,
-            dhcp: ::agent::dhcp::Config::from_oslo(edge.config())?,
-        })
+    /// Reads the options of these agents, and finds out whether this process and this machine can run them at all.
+    pub(super) fn new(edge: &Edge, kinds: &[Kind]) -> Result<Self, Stop> {
+        check(kinds)?;
+        let config = edge.config();
+        let mut configs = Self { linuxbridge: None, dhcp: None, metadata: None };
+        for kind in kinds {
+            match kind {
+                Kind::Linuxbridge => configs.linuxbridge = Some(::agent::linuxbridge::Config::from_oslo(config)?),
+                Kind::Dhcp => configs.dhcp = Some(::agent::dhcp::Config::from_oslo(config)?),
+                Kind::Metadata => configs.metadata = Some(::agent::metadata::Config::from_oslo(config)?),
+                Kind::L3 | Kind::Openvswitch => return Err(Stop::usage("this version does not have this agent yet")),
+            }
+        }
+        Ok(configs)
+    }
+
+    /// Those of a host that has everything.
+    pub(super) fn of_one_host(edge: &Edge) -> Result<Self, Stop> {
+        let on = |option| edge.config().get::<bool>("DEFAULT", option);
+        match on("enable_isolated_metadata")? || on("force_metadata")? {
+            true => Self::new(edge, &[Kind::Linuxbridge, Kind::Dhcp, Kind::Metadata]),
+            false => Self::new(edge, &ONE_HOST),
+        }
     }
 }
 
-/// Whether this process and this machine can run agents at all.
-pub(super) fn check() -> Result<(), Stop> {
-    check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
+/// Whether this process and this machine can run these agents at all.
+pub(super) fn check(kinds: &[Kind]) -> Result<(), Stop> {
+    if kinds.iter().any(|kind| *kind != Kind::Metadata) {
+        check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
+    }
     match kernel::process::which("dnsmasq") {
-        Some(_) => Ok(()),
-        None => Err(Stop::failed(
+        None if kinds.contains(&Kind::Dhcp) => Err(Stop::failed(
             "dnsmasq is not installed, and instances get their addresses from it; install the package dnsmasq-base, or \
              run `isospin standalone --api-only`, which starts no agents",
         )),
+        _ => Ok(()),
     }
 }
 
@@ -52,10 +75,18 @@ impl Agents {
     pub(super) fn start(configs: Configs, bus: &Bus) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let linuxbridge = ::agent::linuxbridge::run(configs.linuxbridge, bus.clone(), told(stopped.clone()));
-        tasks.spawn(async move { ("Linux bridge agent", linuxbridge.await.map_err(|error| chain(&error))) });
-        let dhcp = ::agent::dhcp::run(configs.dhcp, bus.clone(), told(stopped));
-        tasks.spawn(async move { ("DHCP agent", dhcp.await.map_err(|error| chain(&error))) });
+        if let Some(config) = configs.linuxbridge {
+            let agent = ::agent::linuxbridge::run(config, bus.clone(), told(stopped.clone()));
+            tasks.spawn(async move { ("Linux bridge agent", agent.await.map_err(|error| chain(&error))) });
+        }
+        if let Some(config) = configs.dhcp {
+            let agent = ::agent::dhcp::run(config, bus.clone(), told(stopped.clone()));
+            tasks.spawn(async move { ("DHCP agent", agent.await.map_err(|error| chain(&error))) });
+        }
+        if let Some(config) = configs.metadata {
+            let agent = ::agent::metadata::run(config, bus.clone(), told(stopped));
+            tasks.spawn(async move { ("metadata agent", agent.await.map_err(|error| chain(&error))) });
+        }
         Self { stop, tasks }
     }
 

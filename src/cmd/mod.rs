@@ -12,11 +12,14 @@ mod db;
 mod demo;
 mod edge;
 mod links;
+mod metrics;
+mod notify;
 mod program;
 mod server;
 mod service;
 mod standalone;
 mod stop;
+mod transport;
 
 use std::ffi::OsString;
 use std::io::Write;

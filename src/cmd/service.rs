@@ -9,6 +9,7 @@ use std::sync::Arc;
 use db::{Database, migrate};
 use server::Parts;
 use server::config::Config;
+use server::http::caller::Strategy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -78,16 +79,9 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
     })
 }
 
-/// Refuses to serve when callers are to be known by something that this version cannot ask: whoever relies on Keystone
-/// must not get a service that lets everybody in.
-pub(super) fn check_auth(edge: &Edge) -> Result<(), Stop> {
-    match edge.config().get::<String>("DEFAULT", "auth_strategy")?.as_str() {
-        "noauth" => Ok(()),
-        _ => Err(edge
-            .config()
-            .refuse("DEFAULT", "auth_strategy", "this version does not speak to Keystone yet", &["noauth"])
-            .into()),
-    }
+/// How callers are known. Who relies on Keystone and has not said how to ask it gets no service.
+pub(super) fn auth(edge: &Edge) -> Result<Strategy, Stop> {
+    Ok(Strategy::from_oslo(edge.config())?)
 }
 
 /// Creates the schema where there is none.
@@ -101,29 +95,32 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), Stop> {
 /// A server that works, until it is told to stop.
 pub(super) struct Server {
     stop: watch::Sender<bool>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: Option<JoinHandle<std::io::Result<()>>>,
     background: JoinHandle<()>,
 }
 
 impl Server {
-    /// Answers on a listener and serves agents from now on. `host` is its name towards them.
-    pub(super) fn start(listener: TcpListener, parts: Arc<Parts>, host: String) -> Self {
+    /// Answers on a listener, if it is given one, and serves agents from now on. `host` is its name towards them.
+    pub(super) fn start(listener: Option<TcpListener>, parts: Arc<Parts>, host: String) -> Self {
         let (stop, stopped) = watch::channel(false);
         let background = Arc::clone(&parts);
         Self {
             stop,
             background: tokio::spawn(async move { server::background(background, &host).await }),
-            http: tokio::spawn(server::http::serve(listener, parts, told(stopped))),
+            http: listener.map(|listener| tokio::spawn(server::http::serve(listener, parts, told(stopped)))),
         }
     }
 
     /// Accepts no more requests and waits for those in progress.
     pub(super) async fn drain(self) {
         self.stop.send_replace(true);
-        match self.http.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!("the API ended: {error}"),
-            Err(error) => tracing::error!("the API ended: {error}"),
+        match self.http {
+            None => {}
+            Some(http) => match http.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!("the API ended: {error}"),
+                Err(error) => tracing::error!("the API ended: {error}"),
+            },
         }
         self.background.abort();
         let _ = self.background.await;

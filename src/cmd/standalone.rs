@@ -13,9 +13,11 @@ use server::Parts;
 use super::Stop;
 use super::agents::{Agents, Configs};
 use super::args::Common;
+use super::database::Connection;
 use super::db::sqlite_url;
 use super::edge::Edge;
-use super::database::Connection;
+use super::metrics::{self, Shown};
+use super::notify;
 use super::service::{self, Server, Signals};
 
 /// Where the API answers when nothing else is said.
@@ -51,6 +53,7 @@ pub(super) struct Standalone {
     pub(super) address: SocketAddr,
     /// Its state.
     pub(super) state_dir: PathBuf,
+    _metrics: Option<Shown>,
     _lock: File,
 }
 
@@ -67,10 +70,12 @@ pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
             service.address,
             clouds.display()
         );
+        notify::ready();
         let ended = tokio::select! {
             () = signals.stop(&mut edge) => Ok(()),
             stop = service.ended() => Err(stop),
         };
+        notify::stopping();
         tracing::info!("stopping");
         service::ending(&mut signals, service.stop()).await;
         ended
@@ -108,8 +113,8 @@ impl Standalone {
     /// Starts everything; when it returns, the API answers.
     pub(super) async fn start(edge: &Edge, api_only: bool) -> Result<Self, Stop> {
         let config = service::config(edge)?;
-        service::check_auth(edge)?;
-        let agents = if api_only { None } else { Some(Configs::new(edge)?) };
+        let auth = service::auth(edge)?;
+        let agents = if api_only { None } else { Some(Configs::of_one_host(edge)?) };
         let state_dir: PathBuf = edge.config().get("DEFAULT", "state_path")?;
         let lock = lock(&state_dir)?;
         let address = service::address(edge)?;
@@ -120,11 +125,12 @@ impl Standalone {
         let database = Connection::new(edge, &url)?.open().await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
-        let parts = Arc::new(Parts::new(database, bus.clone(), config));
-        let server = Server::start(listener, parts, edge.config().host()?);
+        let parts = Arc::new(Parts::new(database, bus.clone(), config).with_auth(auth));
+        let metrics = metrics::show(edge.config(), Some(Arc::clone(&parts))).await?;
+        let server = Server::start(Some(listener), parts, edge.config().host()?);
         let agents = agents.map(|configs| Agents::start(configs, &bus));
         write_clouds(&state_dir, address)?;
-        Ok(Self { server, agents, bus, address, state_dir, _lock: lock })
+        Ok(Self { server, agents, bus, address, state_dir, _metrics: metrics, _lock: lock })
     }
 
     /// Waits until some part cannot go on.

@@ -10,10 +10,18 @@ mod config;
 pub mod dhcp;
 pub mod linuxbridge;
 pub mod metadata;
+pub mod metrics;
 pub mod report;
 
 /// An error and all its causes, in one line, for a log.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The span of a message that was received, so that what follows from it is logged under the request's id.
+pub(crate) fn received(incoming: &oslo::messaging::Incoming) -> tracing::Span {
+    let span = oslo::log::request_span(&incoming.ctx);
+    tracing::debug!(parent: &span, topic = incoming.topic, "received {}", incoming.method);
+    span
 }

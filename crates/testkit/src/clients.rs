@@ -29,6 +29,11 @@ impl Clients {
         Ok(Self { directory })
     }
 
+    /// The program `openstack`.
+    pub fn program(&self) -> PathBuf {
+        self.directory.join("bin/openstack")
+    }
+
     /// Runs `openstack` once against a service, through its clouds.yaml.
     pub fn openstack(&self, service: &Service, arguments: &[&str]) -> Result<Output> {
         let mut command = self.command("openstack", service);

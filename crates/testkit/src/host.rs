@@ -36,6 +36,8 @@ env > "$LEASE"
 ip link set dev "$interface" mtu "${mtu:-1500}"
 ip address replace "$ip/$mask" dev "$interface"
 [ -z "$router" ] || ip route replace default via "${router%% *}"
+set -- $staticroutes
+while [ $# -ge 2 ]; do ip route replace "$1" via "$2"; shift 2; done
 exit 0
 "#;
 
@@ -219,6 +221,11 @@ impl Drop for Host {
 }
 
 impl Instance {
+    /// An instance whose card is `tap` on the host and `eth0` in its namespace. The directory is for its files.
+    pub fn new(namespace: Namespace, tap: String, directory: &Path) -> Self {
+        Self { namespace, tap, directory: directory.to_owned() }
+    }
+
     /// Runs a DHCP client once and sets the card up as it was told. What the client was told, by the client's names.
     pub fn dhcp(&self) -> Result<BTreeMap<String, String>> {
         let (script, lease) = (self.directory.join("script"), self.directory.join("lease"));
@@ -227,7 +234,24 @@ impl Instance {
         let _ = fs::remove_file(&lease);
         run(&self.namespace, "ip", "link set eth0 up")?;
         let mut command = Command::new("udhcpc");
-        command.args(["-i", "eth0", "-f", "-n", "-q", "-t", "20", "-T", "1", "-O", "mtu", "-O", "dns", "-s"]);
+        command.args([
+            "-i",
+            "eth0",
+            "-f",
+            "-n",
+            "-q",
+            "-t",
+            "20",
+            "-T",
+            "1",
+            "-O",
+            "mtu",
+            "-O",
+            "dns",
+            "-O",
+            "staticroutes",
+            "-s",
+        ]);
         command.arg(&script).env("LEASE", &lease).stdin(Stdio::null());
         let output = self.namespace.run(|| command.output())?.context("udhcpc is not installed")?;
         let told = fs::read_to_string(&lease)

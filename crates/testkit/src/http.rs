@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     address: String,
     inside: Namespace,
+    token: Option<String>,
     connection: Mutex<Option<BufReader<TcpStream>>>,
 }
 
@@ -54,12 +55,17 @@ impl Answer {
 impl Client {
     /// A client of the API at `host:port`, connecting from a namespace.
     pub fn new(address: impl Into<String>, inside: Namespace) -> Self {
-        Self { address: address.into(), inside, connection: Mutex::new(None) }
+        Self { address: address.into(), inside, token: None, connection: Mutex::new(None) }
+    }
+
+    /// The same, showing this token with each request.
+    pub fn with_token(self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self }
     }
 
     /// Another client of the same API, with a connection of its own.
     pub fn another(&self) -> Self {
-        Self::new(self.address.clone(), self.inside.clone())
+        Self { token: self.token.clone(), ..Self::new(self.address.clone(), self.inside.clone()) }
     }
 
     /// Sends a request and reads its answer, whatever the status.
@@ -67,6 +73,9 @@ impl Client {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n")?;
+        }
+        if let Some(token) = &self.token {
+            write!(head, "X-Auth-Token: {token}\r\n")?;
         }
         if let Some(body) = body {
             write!(head, "Content-Length: {}\r\n", body.len())?;

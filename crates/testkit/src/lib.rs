@@ -9,14 +9,16 @@ pub mod certificates;
 #[cfg(feature = "programs")]
 pub mod clients;
 #[cfg(feature = "programs")]
+pub mod deployment;
+#[cfg(feature = "programs")]
 pub mod host;
 #[cfg(feature = "programs")]
 pub mod http;
 pub mod instance;
 pub mod keystone;
 pub mod mariadb;
-pub mod mysql_faults;
 pub mod memcached;
+pub mod mysql_faults;
 pub mod nova;
 pub mod postgres;
 #[cfg(feature = "programs")]

@@ -57,7 +57,7 @@ pub(super) struct Args {
 pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
     let given = args.state_dir.unwrap_or_else(|| STATE_DIR.into());
     let state_dir = std::path::absolute(&given).unwrap_or(given);
-    agents::check()?;
+    agents::check(&agents::ONE_HOST)?;
     instance::check_programs()?;
     let interrupted = prepare(&state_dir)?;
     let mut sources = standalone::sources(&before.and(args.common), Some(&state_dir), args.bind);
