@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test soak lint fmt bench bench-upstream
+.PHONY: help run test test-deb soak lint fmt bench bench-upstream deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -14,6 +14,8 @@ help:
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
+	@echo 'make deb    a Debian package in target/deb; DEB_BINARY=path packs a binary that is built already'
+	@echo 'make test-deb  install that package in a Debian of its own, run it, purge it'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
 
 run:
@@ -40,6 +42,14 @@ fmt:
 bench:
 	$(CARGO) build --release --locked -p isospin -p isospin-bench
 	$(TARGET)/release/isospin-bench --start $(TARGET)/release/isospin $(if $(UPSTREAM),--upstream $(UPSTREAM)) $(BENCH_ARGS)
+
+deb:
+	$(if $(DEB_BINARY),,$(CARGO) build --release --locked --bin isospin)
+	packaging/deb/build $(or $(DEB_BINARY),$(TARGET)/release/isospin) $(TARGET)/deb
+
+test-deb: deb
+	@scripts/set-up deb
+	packaging/deb/test $(TARGET)/deb/isospin_*_$$(dpkg --print-architecture).deb $(DEB_ROOT)
 
 bench-upstream:
 	bench/upstream.sh

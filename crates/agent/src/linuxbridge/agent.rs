@@ -33,6 +33,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use tracing::Instrument;
 use types::{NetworkId, device};
 
 use super::{
@@ -79,6 +80,7 @@ struct Agent<K: Kernel> {
     no_pass_until: Instant,
     rescan: Instant,
     started: bool,
+    began: Instant,
 }
 
 /// Wires ports until `shutdown` is ready. Returns early only for what a person must put right.
@@ -117,6 +119,7 @@ pub(super) async fn serve<K: Kernel>(
         no_pass_until: Instant::now(),
         rescan: Instant::now() + RESCAN,
         started: false,
+        began: Instant::now(),
     };
     agent.scan(&links);
 
@@ -124,6 +127,7 @@ pub(super) async fn serve<K: Kernel>(
     loop {
         agent.work().await;
         heartbeat.set("devices", agent.state.device_count());
+        crate::metrics::serves("linuxbridge", agent.state.device_count());
         if agent.started {
             heartbeat.started();
         }
@@ -223,10 +227,15 @@ impl<K: Kernel> Agent<K> {
         self.state.take_dirty().into_iter().for_each(|key| self.reconciler.hint(key));
         if self.state.is_complete() && !self.reconciler.desired().is_complete() {
             self.reconciler.complete();
+            crate::metrics::synced("linuxbridge", self.began.elapsed());
         }
         if self.next_pass() <= Instant::now() {
+            let began = Instant::now();
             match self.reconciler.pass().await {
-                Ok(pass) => self.state.take_pass(&pass),
+                Ok(pass) => {
+                    crate::metrics::worked("linuxbridge", began.elapsed());
+                    self.state.take_pass(&pass);
+                }
                 Err(error) => {
                     tracing::warn!("cannot read the state of this host: {}", crate::chain(&error));
                     self.no_pass_until = Instant::now() + REREAD;
@@ -360,7 +369,8 @@ impl<K: Kernel> Agent<K> {
 async fn notification(listener: &mut Listener) -> Hint {
     loop {
         let Some(incoming) = listener.next().await else { return std::future::pending().await };
-        match hint(&incoming.ctx, &incoming.method, &incoming.args).await {
+        let span = crate::received(&incoming);
+        match hint(&incoming.ctx, &incoming.method, &incoming.args).instrument(span).await {
             Ok(Some(hint)) => return hint,
             Ok(None) => {}
             Err(failure) => tracing::warn!(method = incoming.method, "ignored a notification: {failure}"),

@@ -65,6 +65,8 @@ struct Tap {
     active: bool,
     in_sync: bool,
     told: Told,
+    /// How long it took to be wired has been noted.
+    measured: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -302,6 +304,10 @@ impl State {
         for name in news.up.iter().chain(&news.down) {
             if let Some(tap) = self.taps.get_mut(name).filter(|tap| tap.told == Told::Sent) {
                 tap.told = if refused.contains(name) { Told::No } else { Told::Yes };
+                let up = tap.details.as_ref().is_some_and(|details| details.admin_state_up);
+                if tap.told == Told::Yes && up && !std::mem::replace(&mut tap.measured, true) {
+                    crate::metrics::wired("linuxbridge", tap.seen.elapsed());
+                }
             }
         }
         error
@@ -481,6 +487,7 @@ fn fresh_tap(link: &Link, now: Instant) -> Tap {
         active: true,
         in_sync: false,
         told: Told::No,
+        measured: false,
     }
 }
 

@@ -1,0 +1,45 @@
+//! What an agent tells of itself: how long ports take to be wired, how long it takes to be in sync, how much it serves.
+
+use std::time::Duration;
+
+use oslo::metrics::{Family, Gauge, Histogram, Page};
+
+/// `agent`
+type Agent = [(&'static str, &'static str); 1];
+
+static WIRING: Family<Agent, Histogram> = Family::new();
+static SYNC: Family<Agent, Histogram> = Family::new();
+static WORK: Family<Agent, Histogram> = Family::new();
+static SERVED: Family<Agent, Gauge> = Family::new();
+
+/// A port is wired and the server knows: so long after its tap appeared.
+pub(crate) fn wired(agent: &'static str, time: Duration) {
+    WIRING.of(&[("agent", agent)]).observe(time);
+}
+
+/// The agent knows everything that it is to serve: so long after it began to ask.
+pub(crate) fn synced(agent: &'static str, time: Duration) {
+    SYNC.of(&[("agent", agent)]).observe(time);
+}
+
+/// The kernel was brought in line once, in so long.
+pub(crate) fn worked(agent: &'static str, time: Duration) {
+    WORK.of(&[("agent", agent)]).observe(time);
+}
+
+/// So many ports or networks are served.
+pub(crate) fn serves(agent: &'static str, number: usize) {
+    SERVED.of(&[("agent", agent)]).set(i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+/// Writes what the agents of this process tell.
+pub fn write(page: &mut Page) {
+    let help = "Time from the appearance of a tap to the server's knowledge that its port is wired.";
+    page.family("isospin_port_wiring_seconds", help, &WIRING);
+    let help = "Time that an agent took to fetch all that it is to serve.";
+    page.family("isospin_agent_sync_seconds", help, &SYNC);
+    let help = "Time to bring the kernel in line: a pass over what may differ, or one network of DHCP.";
+    page.family("isospin_agent_work_seconds", help, &WORK);
+    let help = "Ports that the Linux bridge agent, or networks that the DHCP agent, serves.";
+    page.family("isospin_agent_served", help, &SERVED);
+}
