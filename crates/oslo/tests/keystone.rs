@@ -41,6 +41,9 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
 /// Tests that cut the connection to Keystone, or count what reaches it, run one after the other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// How often a crowd comes while Keystone is away.
+const ROUNDS: usize = 3;
+
 /// All that was logged, at any level.
 static LOGGED: Mutex<String> = Mutex::new(String::new());
 
@@ -308,15 +311,15 @@ async fn a_crowd_with_one_token_asks_once() {
 async fn while_keystone_is_away_known_tokens_go_on_and_it_is_not_overrun() {
     let lab = &*LAB;
     let _alone = ALONE.lock().await;
-    let settings = Settings { timeout: Duration::from_secs(2), ..Settings::default() };
-    let options = Options { timeout: Some(Duration::from_secs(2)), connect_retries: 1, ..Options::default() };
+    let settings = Settings { timeout: Duration::from_secs(6), ..Settings::default() };
+    let options = Options { timeout: Some(Duration::from_secs(6)), connect_retries: 1, ..Options::default() };
     let session = Session::new(lab.auth("neutron", "neutron"), &options).unwrap();
     let middleware = Middleware::new(session, settings);
     let known = lab.token("member");
     with_token(&middleware, &known).await.unwrap();
-    let unknown: Vec<String> = (0..8).map(|_| lab.token("reader")).collect();
-    let clients = || (0..64).map(|number| unknown[number % 8].clone()).collect::<Vec<_>>();
     for (way, stalled) in [("gone", false), ("silent", true)] {
+        let unknown: Vec<String> = (0..8).map(|_| lab.token("reader")).collect();
+        let clients = || (0..64).map(|number| unknown[number % 8].clone()).collect::<Vec<_>>();
         if stalled {
             lab.proxy.stall()
         } else {
@@ -324,30 +327,30 @@ async fn while_keystone_is_away_known_tokens_go_on_and_it_is_not_overrun() {
         }
         let before = lab.proxy.counters();
         let mut refused = 0;
-        for _ in 0..4 {
+        for _ in 0..ROUNDS {
             let (found, took) = crowd(&middleware, clients()).await;
             refused += found.iter().filter(|found| matches!(found, Err(Rejection::Unavailable))).count();
-            assert!(took < Duration::from_secs(10), "{way}: {took:?}");
+            assert!(took < Duration::from_secs(20), "{way}: {took:?}");
             assert!(with_token(&middleware, &known).await.is_ok(), "{way}: what is known goes on");
         }
         let after = lab.proxy.counters();
         let attempts = (after.accepted + after.refused) - (before.accepted + before.refused);
-        assert_eq!(refused, 4 * 64, "{way}");
-        assert!(attempts <= 4 * 8 * 2, "{way}: {attempts} connections for {refused} requests");
+        assert_eq!(refused, ROUNDS * 64, "{way}");
+        assert!(attempts <= ROUNDS as u64 * 8 * 2, "{way}: {attempts} connections for {refused} requests");
         println!("Keystone {way}: {refused} requests of 64 clients got 503, {attempts} connections were tried");
         lab.proxy.drop_connections();
         lab.proxy.heal();
         let began = Instant::now();
-        while with_token(&middleware, &unknown[usize::from(stalled)]).await.is_err() {
+        while with_token(&middleware, &unknown[0]).await.is_err() {
             assert!(began.elapsed() < Duration::from_secs(10), "{way}: it is back");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         println!("Keystone {way}: back after {:?}", began.elapsed());
+        let asked = lab.validations();
+        let (found, _) = crowd(&middleware, clients()).await;
+        assert!(found.iter().all(Result::is_ok), "{way}");
+        assert_eq!(lab.validations() - asked, 7, "{way}: one of the eight was known");
     }
-    let asked = lab.validations();
-    let (found, _) = crowd(&middleware, clients()).await;
-    assert!(found.iter().all(Result::is_ok));
-    assert!(lab.validations() - asked <= 6, "two of the eight were known");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,14 @@ impl Clients {
         Ok(command.arg("--os-cloud").arg("isospin").args(arguments).stdin(Stdio::null()).output()?)
     }
 
+    /// Runs `openstack` once with the cloud that these variables tell of, and no other.
+    pub fn openstack_with(&self, variables: &[(&str, String)], arguments: &[&str]) -> Result<Output> {
+        let mut command = self.plain("openstack");
+        // No file of the user's is looked for.
+        command.env("OS_CLIENT_CONFIG_FILE", "/dev/null").envs(variables.iter().map(|(name, value)| (name, value)));
+        Ok(command.args(arguments).stdin(Stdio::null()).output()?)
+    }
+
     /// Runs a Python script against a service, with a text on its standard input, and returns what it printed.
     pub fn python(&self, service: &Service, script: &Path, input: &str) -> Result<String> {
         let mut command = self.command("python", service);
@@ -59,11 +67,18 @@ impl Clients {
 
     /// A program of the environment that knows the cloud of the service and no other.
     fn command(&self, program: &str, service: &Service) -> Command {
+        let mut command = self.plain(program);
+        command.env("OS_CLIENT_CONFIG_FILE", service.clouds());
+        command
+    }
+
+    /// A program of the environment that knows no cloud.
+    fn plain(&self, program: &str) -> Command {
         let mut command = Command::new(self.directory.join("bin").join(program));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OS_")) {
             command.env_remove(name);
         }
-        command.env("OS_CLIENT_CONFIG_FILE", service.clouds()).env("PYTHONWARNINGS", "ignore");
+        command.env("PYTHONWARNINGS", "ignore");
         // The environment is shared with everybody; nothing of a test belongs into it.
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
         command

@@ -231,6 +231,28 @@ impl Keystone {
         answer.token.with_context(|| format!("no token: {}", answer.body))
     }
 
+    /// Adds a service to the catalogue, with the same URL for every interface.
+    pub fn register(&self, kind: &str, name: &str, url: &str) -> Result<()> {
+        let token = self.token("admin", PASSWORD, "admin")?;
+        let service = json!({"service": {"type": kind, "name": name}});
+        let made = self.call("POST", "/v3/services", &token, &service)?;
+        let id = made.body["service"]["id"].as_str().with_context(|| format!("no service: {made}"))?.to_owned();
+        for interface in ["public", "internal", "admin"] {
+            let endpoint = json!({"service_id": id, "interface": interface, "url": url, "region_id": "RegionOne"});
+            let made = self.call("POST", "/v3/endpoints", &token, &json!({"endpoint": endpoint}))?;
+            if made.status != 201 {
+                bail!("no endpoint: {made}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it at once; it does not come back.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Sends a request with a token.
     pub fn call(&self, method: &str, path: &str, token: &str, body: &Value) -> Result<Answer> {
         self.send(method, path, &[("X-Auth-Token", token)], body)
@@ -269,7 +291,6 @@ impl fmt::Display for Answer {
 impl Drop for Keystone {
     fn drop(&mut self) {
         // The data is thrown away, so there is nothing to shut down in good order.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }

@@ -62,9 +62,14 @@ impl Answer {
         if !self.content_type.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         }
-        if let Ok(id) = HeaderValue::from_str(request_id) {
-            headers.insert("x-openstack-request-id", id);
-        }
-        response
+        with_request_id(response, request_id)
     }
+}
+
+/// An answer by which its request can be found in the log.
+pub(super) fn with_request_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert("x-openstack-request-id", id);
+    }
+    response
 }

@@ -6,10 +6,9 @@ use axum::{
     body::Body,
     http::{Method, Response},
 };
-use oslo::context::Context;
 use tracing::Instrument;
 
-use super::{Answer, Request, availability_zones, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb};
+use super::{Answer, Request, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
@@ -20,9 +19,6 @@ use crate::{
     },
 };
 
-/// The project of callers when nobody authenticates them, as upstream's `noauth` has it.
-const NOAUTH_PROJECT: &str = "fake_project_id";
-
 /// Answers one request; every failure becomes an answer here.
 pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
     // Whoever asks after the health is no caller of the API.
@@ -30,18 +26,17 @@ pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -
         return healthcheck::answer(&parts, question).await;
     }
     let measured = metrics::Measured::begin(request.method(), request.uri().path());
-    let ctx = Ctx::of(parts, caller(request.headers()));
+    let began = std::time::Instant::now();
+    let (caller, refused) = caller::admit(&parts, request.method(), request.uri().path(), request.headers()).await;
+    let ctx = Ctx::of(parts, caller);
     let request_id = ctx.caller.request_id.clone();
     let span = oslo::log::request_span(&ctx.caller);
     async move {
-        let began = std::time::Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let result = match Request::read(request).await {
-            Ok(request) => route(&ctx, &request).await,
-            Err(error) => Err(error),
+        let response = match refused {
+            Some(response) => with_request_id(response, &request_id),
+            None => perform(&ctx, request).await.into_response(&request_id),
         };
-        let answer = result.unwrap_or_else(|error| Answer::refusal(&error.into_refusal()));
-        let response = answer.into_response(&request_id);
         let elapsed = began.elapsed().as_secs_f64();
         measured.end(response.status());
         tracing::info!("\"{method} {uri}\" status: {} time: {elapsed:.7}", response.status().as_u16());
@@ -51,20 +46,16 @@ pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -
     .await
 }
 
-fn caller(headers: &axum::http::HeaderMap) -> Context {
-    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty());
-    let mut caller = Context::admin();
-    caller.project_id = Some(header("x-project-id").unwrap_or(NOAUTH_PROJECT).to_owned());
-    caller.user_id = header("x-user-id").map(str::to_owned);
-    caller.global_request_id = header("x-openstack-request-id").filter(|id| is_request_id(id)).map(str::to_owned);
-    caller
+/// Does what a request asks, or says why not.
+async fn perform(ctx: &Ctx, request: axum::extract::Request) -> Answer {
+    let result = match Request::read(request).await {
+        Ok(request) => route(ctx, &request).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| Answer::refusal(&error.into_refusal()))
 }
 
-fn is_request_id(text: &str) -> bool {
-    text.strip_prefix("req-").is_some_and(|id| id.len() == 36 && uuid::Uuid::try_parse(id).is_ok())
-}
-
-async fn route(ctx: &Ctx, request: &Request) -> Result<Answer> {
+pub(super) async fn route(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let segments: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [] => only(request, &Method::GET, || discovery::versions(request)),

@@ -189,7 +189,7 @@ pub(super) async fn answer(parts: &Arc<Parts>, question: Question) -> Response<B
 
 /// What was found, in the type that the client likes best.
 fn shown(found: &[Found], detailed: bool, headers: &HeaderMap) -> (&'static str, String) {
-    let kind = preferred(headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()));
+    let kind = preferred(headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()), &TYPES, TYPES[0]);
     let text = match kind {
         "application/json" => as_json(found, detailed),
         "text/html" => as_html(found, detailed),
@@ -207,17 +207,17 @@ fn respond(status: StatusCode, kind: &str, body: String) -> Response<Body> {
     response
 }
 
-/// The type with the highest quality; plain text when the client takes none of them.
-fn preferred(accept: Option<&str>) -> &'static str {
-    let Some(accept) = accept else { return TYPES[0] };
+/// The type with the highest quality of those on offer, or another one when the client takes none of them.
+pub(super) fn preferred(accept: Option<&str>, offers: &[&'static str], otherwise: &'static str) -> &'static str {
+    let Some(accept) = accept else { return otherwise };
     let ranges: Vec<(&str, f32)> = accept.split(',').filter_map(range).collect();
     let quality = |kind: &str| {
         let group = format!("{}/*", kind.split('/').next().unwrap_or_default());
         let of = |name: &str| ranges.iter().find(|(range, _)| range.eq_ignore_ascii_case(name)).map(|(_, q)| *q);
         of(kind).or_else(|| of(&group)).or_else(|| of("*/*")).unwrap_or(0.0)
     };
-    let mut best = (TYPES[0], 0.0);
-    for kind in TYPES {
+    let mut best = (otherwise, 0.0);
+    for &kind in offers {
         let quality = quality(kind);
         if quality > best.1 {
             best = (kind, quality);

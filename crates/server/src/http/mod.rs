@@ -2,6 +2,7 @@
 
 mod answer;
 mod availability_zones;
+pub mod caller;
 mod dhcp_schedule;
 mod discovery;
 mod dispatch;
@@ -16,6 +17,9 @@ mod request;
 mod stream;
 mod tags;
 mod verb;
+
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -107,7 +107,7 @@ fn takes_json(headers: &HeaderMap) -> bool {
 }
 
 /// As upstream does, an escaped slash parts segments like a bare one.
-fn segments(path: &str) -> Result<(Vec<String>, bool)> {
+pub(super) fn segments(path: &str) -> Result<(Vec<String>, bool)> {
     let trailing_slash = path.ends_with('/');
     let path = decode(path.strip_suffix(".json").unwrap_or(path), false)?;
     Ok((path.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect(), trailing_slash))
