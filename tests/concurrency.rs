@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use testkit::{
     http::{Answer, id, text},
     mariadb::MariaDb,
+    postgres::Postgres,
     standalone::{Plan, Service},
 };
 
@@ -113,4 +114,10 @@ fn on_sqlite() {
 fn on_mariadb() {
     let (directory, mariadb) = (tempfile::tempdir().unwrap(), MariaDb::start().unwrap());
     contend(&mariadb.url(), directory.path());
+}
+
+#[test]
+fn on_postgres() {
+    let (directory, postgres) = (tempfile::tempdir().unwrap(), Postgres::start().unwrap());
+    contend(&postgres.url(), directory.path());
 }

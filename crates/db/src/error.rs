@@ -22,8 +22,8 @@ pub enum DbError {
         /// The driver's message, which names the constraint where the server tells.
         source: Source,
     },
-    /// Another transaction won. The whole operation can be run again.
-    #[error("the transaction conflicted with another one")]
+    /// Another transaction won, or a Galera node was not ready for this one. The whole operation can be run again.
+    #[error("the database did not take the transaction")]
     Conflict {
         /// The driver's message.
         source: Source,

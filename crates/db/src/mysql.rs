@@ -6,10 +6,12 @@
 
 mod error;
 mod options;
+mod tls;
 
 use std::{fmt, time::Duration};
 
 use mysql_async::{Params, prelude::Queryable};
+use parking_lot::Mutex;
 
 use crate::{
     DbError, Row, Settings, Value,
@@ -29,7 +31,7 @@ pub(crate) struct Pool {
 
 /// Makes connections.
 #[derive(Debug)]
-struct Server(mysql_async::Opts);
+struct Server(Mutex<mysql_async::Opts>);
 
 /// A connection in use, inside a transaction.
 pub(crate) struct Session {
@@ -45,14 +47,25 @@ impl pool::Connector for Server {
     type Connection = mysql_async::Conn;
 
     async fn connect(&self) -> Result<mysql_async::Conn, DbError> {
-        mysql_async::Conn::new(self.0.clone()).await.map_err(connecting)
+        let driver = self.0.lock().clone();
+        match mysql_async::Conn::new(driver.clone()).await {
+            Err(refused) => match tls::with_presented_name(&driver, &refused) {
+                Some(named) => {
+                    self.0.lock().clone_from(&named);
+                    mysql_async::Conn::new(named).await.map_err(connecting)
+                }
+                None => Err(connecting(refused)),
+            },
+            made => made.map_err(connecting),
+        }
     }
 }
 
 impl Pool {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, DbError> {
         let Options { driver, connect, statement } = Options::new(settings)?;
-        let pool = Self { connections: pool::Pool::new(Server(driver), settings, connect), limit: statement };
+        let pool =
+            Self { connections: pool::Pool::new(Server(Mutex::new(driver)), settings, connect), limit: statement };
         pool.session().await?;
         Ok(pool)
     }

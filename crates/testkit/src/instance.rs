@@ -27,6 +27,9 @@ pub struct Instance {
     /// The port it listens on.
     pub port: u16,
     child: Child,
+    /// How it was started, to start it again.
+    command: Command,
+    name: String,
     /// How to ask it to end, for servers whose children would outlive a kill.
     stop: Option<Command>,
     directory: TempDir,
@@ -58,6 +61,11 @@ impl Place {
         self.directory.path().join(name)
     }
 
+    /// User and group that it runs as, if not as ourselves.
+    pub(crate) fn user(&self) -> Option<(u32, u32)> {
+        self.user
+    }
+
     /// A command that runs as the account, with its output in `name.log`.
     pub fn command(&self, program: &Path, name: &str) -> Result<Command> {
         let log = File::create(self.path(&format!("{name}.log")))?;
@@ -82,19 +90,9 @@ impl Place {
     /// Starts the server and waits until its port answers.
     pub fn start(self, command: &mut Command, name: &str) -> Result<Instance> {
         let child = command.spawn().with_context(|| format!("{name} could not be started"))?;
-        let log = self.path(&format!("{name}.log"));
-        let mut instance = Instance { port: self.port, child, stop: None, directory: self.directory };
-        let deadline = Instant::now() + START;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, instance.port)).is_err() {
-            let ended = instance.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
-                bail!(
-                    "{name} does not answer (ended: {ended:?}): {}",
-                    std::fs::read_to_string(&log).unwrap_or_default()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (command, name) = (std::mem::replace(command, Command::new("true")), name.to_owned());
+        let mut instance = Instance { port: self.port, child, command, name, stop: None, directory: self.directory };
+        instance.wait()?;
         Ok(instance)
     }
 
@@ -114,16 +112,49 @@ impl Instance {
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
-}
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // The data is thrown away, so there is nothing to shut down in good order.
+    /// Ends it at once, as a crash would; its data stay.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end();
+        Ok(())
+    }
+
+    /// Starts it again after [`Instance::kill`] and waits until its port answers.
+    pub fn resume(&mut self) -> Result<()> {
+        self.child = self.command.spawn().with_context(|| format!("{} could not be started", self.name))?;
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let log = self.directory.path().join(format!("{}.log", self.name));
+        let deadline = Instant::now() + START;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!(
+                    "{} does not answer (ended: {ended:?}): {}",
+                    self.name,
+                    std::fs::read_to_string(&log).unwrap_or_default()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
         let asked = self.stop.as_mut().is_some_and(|stop| stop.status().is_ok_and(|status| status.success()));
         if !asked {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Instance {
+    /// The data is thrown away, so there is nothing to shut down in good order.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -1,10 +1,17 @@
 //! A private MariaDB: its own data directory and port, gone when dropped.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::instance::{Instance, Place, program};
+use crate::{
+    certificates::Certificates,
+    instance::{Instance, Place, program},
+};
 
 /// A running server with an empty database `neutron`.
 #[derive(Debug)]
@@ -15,22 +22,70 @@ pub struct MariaDb {
 impl MariaDb {
     /// Makes the data directory, starts the server and waits until it answers. Blocks for about a second.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[], None)
+    }
+
+    /// The same, speaking TLS with these certificates, of its clients too.
+    pub fn start_with_tls(certificates: &Certificates) -> Result<Self> {
+        Self::start_with(&["--require-secure-transport=ON"], Some(certificates))
+    }
+
+    fn start_with(arguments: &[&str], certificates: Option<&Certificates>) -> Result<Self> {
         let directories = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from);
         let place = Place::for_account("mysql")?;
         let data = format!("--datadir={}", place.path("data").display());
         let install = program("mariadb-install-db", &directories)?;
         let mut command = place.command(&install, "install")?;
+        // A server that starts removes what it takes for remains of its own in the directory for temporary files.
+        command.env("TMPDIR", place.directory.path());
         command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
         place.run(&mut command, "install")?;
         std::fs::write(place.path("init.sql"), INIT)?;
         let mut command = place.command(&program("mariadbd", &directories)?, "mariadbd")?;
+        command.env("TMPDIR", place.directory.path());
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", &data]);
         command.arg(format!("--port={}", place.port));
         command.arg(format!("--socket={}", place.path("socket").display()));
         command.arg(format!("--init-file={}", place.path("init.sql").display()));
-        // Tests need its rules, not its durability.
-        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-connections=300"]);
+        // Tests need its rules, and what is committed when it is killed, but no power cut.
+        command.args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--max-connections=300"]);
+        command.args(arguments);
+        if let Some(certificates) = certificates {
+            let [ca, cert, key] = certificates.install(&place)?;
+            command.args([format!("--ssl-ca={ca}"), format!("--ssl-cert={cert}"), format!("--ssl-key={key}")]);
+        }
         Ok(Self { instance: place.start(&mut command, "mariadbd")? })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.instance.port).into()
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.instance.directory().join("socket")
+    }
+
+    /// Ends it as a crash would; [`MariaDb::resume`] starts it again on the same data.
+    pub fn kill(&mut self) -> Result<()> {
+        self.instance.kill()
+    }
+
+    /// Starts it again.
+    pub fn resume(&mut self) -> Result<()> {
+        self.instance.resume()
+    }
+
+    /// The rows that statements give, their columns parted by tabs, from the command-line client.
+    pub fn query(&self, statements: &str) -> Result<Vec<String>> {
+        let client = program("mariadb", &["/usr/bin", "/usr/local/bin"].map(PathBuf::from))?;
+        let socket = format!("--socket={}", self.socket().display());
+        let arguments =
+            ["--no-defaults", "--batch", "--skip-column-names", &socket, "-uroot", "neutron", "-e", statements];
+        let output = Command::new(client).args(arguments).output()?;
+        ensure!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 
     /// The connection text of the database `neutron`.
@@ -45,7 +100,11 @@ impl MariaDb {
 }
 
 const INIT: &str = "\
-CREATE DATABASE neutron CHARACTER SET utf8;
-CREATE USER 'neutron'@'127.0.0.1' IDENTIFIED BY 'secret';
+CREATE DATABASE IF NOT EXISTS neutron CHARACTER SET utf8;
+CREATE USER IF NOT EXISTS 'neutron'@'127.0.0.1' IDENTIFIED BY 'secret';
 GRANT ALL ON *.* TO 'neutron'@'127.0.0.1';
+CREATE USER IF NOT EXISTS 'neutron'@'localhost' IDENTIFIED BY 'secret';
+GRANT ALL ON *.* TO 'neutron'@'localhost';
+CREATE USER IF NOT EXISTS 'certified'@'127.0.0.1' IDENTIFIED BY 'secret' REQUIRE X509;
+GRANT ALL ON *.* TO 'certified'@'127.0.0.1';
 ";

@@ -1,6 +1,7 @@
 //! A private PostgreSQL: its own data directory and port, gone when dropped.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -8,17 +9,37 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::instance::{Instance, Place, program};
+use crate::{
+    certificates::Certificates,
+    instance::{Instance, Place, program},
+};
 
 /// A running server with an empty database `postgres`.
 #[derive(Debug)]
 pub struct Postgres {
     instance: Instance,
+    /// The program that asks whether it takes logins.
+    ready: PathBuf,
 }
+
+/// Nobody gets in without TLS, nor `certified` without a certificate.
+const HBA: &str = "\
+hostssl all certified all trust clientcert=verify-ca
+hostssl all all all trust
+";
 
 impl Postgres {
     /// Makes the data directory, starts the server and waits until it answers. Blocks for about a second.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, with TLS alone, and the role `certified` for those who show a certificate.
+    pub fn start_with_tls(certificates: &Certificates) -> Result<Self> {
+        Self::start_with(Some(certificates))
+    }
+
+    fn start_with(certificates: Option<&Certificates>) -> Result<Self> {
         let directories = directories();
         let place = Place::for_account("postgres")?;
         let data = place.path("data").display().to_string();
@@ -36,9 +57,38 @@ impl Postgres {
         for setting in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=300", &sockets, &port] {
             command.args(["-c", setting]);
         }
+        if let Some(certificates) = certificates {
+            let [ca, cert, key] = certificates.install(&place)?;
+            for (name, path) in [("ssl_ca_file", ca), ("ssl_cert_file", cert), ("ssl_key_file", key)] {
+                command.args(["-c", &format!("{name}={path}")]);
+            }
+            command.args(["-c", "ssl=on"]);
+            std::fs::write(place.path("data/pg_hba.conf"), HBA)?;
+        }
         let instance = place.start(&mut command, "postgres")?.stop_with(stop);
         wait_until_ready(&ready, instance.port)?;
-        Ok(Self { instance })
+        Ok(Self { instance, ready })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.instance.port).into()
+    }
+
+    /// The directory of its socket.
+    pub fn sockets(&self) -> &Path {
+        self.instance.directory()
+    }
+
+    /// Ends it as a crash would; [`Postgres::resume`] starts it again on the same data.
+    pub fn kill(&mut self) -> Result<()> {
+        self.instance.kill()
+    }
+
+    /// Starts it again.
+    pub fn resume(&mut self) -> Result<()> {
+        self.instance.resume()?;
+        wait_until_ready(&self.ready, self.instance.port)
     }
 
     /// The connection text of its database.

@@ -4,14 +4,14 @@ use mysql_async::{DriverError, Error, ServerError};
 
 use crate::DbError;
 
-/// Deadlock (also a failed Galera certification), lock wait timeout, row changed since the snapshot.
-const CONFLICT: [u16; 3] = [1213, 1205, 1020];
+/// Deadlock (also a failed Galera certification), lock wait timeout, row changed since the snapshot, node not ready.
+const CONFLICT: [u16; 4] = [1213, 1205, 1020, 1047];
 /// A parent is missing, or has children; with and without the constraint's name.
 const FOREIGN_KEY: [u16; 4] = [1451, 1452, 1216, 1217];
 /// A key is taken; with and without the key's name.
 const DUPLICATE: [u16; 3] = [1062, 1586, 1557];
-/// Not yet in the cluster, shutdown, interrupted, connection killed, gone away, lost.
-const LOST: [u16; 6] = [1047, 1053, 1317, 1927, 2006, 2013];
+/// Shutdown, interrupted, connection killed, gone away, lost.
+const LOST: [u16; 5] = [1053, 1317, 1927, 2006, 2013];
 /// Too many connections, access denied, unknown database, read only.
 const UNAVAILABLE: [u16; 6] = [1040, 1044, 1045, 1049, 1290, 1836];
 /// The state of a link that failed, which Galera gives for a node that is not ready.
@@ -22,8 +22,10 @@ pub(super) fn translate(statement: &str, error: Error) -> DbError {
     match &error {
         Error::Server(server) if DUPLICATE.contains(&server.code) => duplicate(server),
         Error::Server(server) if FOREIGN_KEY.contains(&server.code) => DbError::ForeignKey { source: error.into() },
-        Error::Server(server) if CONFLICT.contains(&server.code) => DbError::Conflict { source: error.into() },
-        Error::Server(server) if LOST.contains(&server.code) || server.state == LINK_FAILED => DbError::lost(error),
+        Error::Server(server) if LOST.contains(&server.code) => DbError::lost(error),
+        Error::Server(server) if CONFLICT.contains(&server.code) || server.state == LINK_FAILED => {
+            DbError::Conflict { source: error.into() }
+        }
         Error::Server(server) if UNAVAILABLE.contains(&server.code) => DbError::unavailable(error),
         Error::Io(_)
         | Error::Driver(
@@ -73,11 +75,11 @@ mod tests {
 
     #[test]
     fn what_changed_nothing_can_be_run_again_unless_it_was_a_commit() {
-        assert!(translate("", server(1213, "Deadlock found")).of_commit().is_retryable());
-        for code in [1047, 1927] {
-            assert!(translate("", server(code, "Connection was killed")).is_retryable());
-            assert!(matches!(translate("", server(code, "")).of_commit(), DbError::CommitLost { .. }));
+        for code in [1213, 1047] {
+            assert!(translate("", server(code, "a commit that the server refused")).of_commit().is_retryable());
         }
+        assert!(translate("", server(1927, "Connection was killed")).is_retryable());
+        assert!(matches!(translate("", server(1927, "")).of_commit(), DbError::CommitLost { .. }));
         assert!(!translate("", server(1045, "Access denied")).is_retryable());
     }
 }
