@@ -86,10 +86,11 @@ impl Host {
         Ok(host)
     }
 
-    /// Waits until both agents of the service live.
+    /// Waits until both agents that every service has live.
     pub fn until_agents_live(&self) -> Result<Duration> {
         let client = self.client();
-        let live = |agents: Vec<Value>| agents.iter().filter(|agent| agent["alive"] == true).count() == 2;
+        let is_one = |agent: &&Value| agent["alive"] == true && agent["binary"] != "neutron-metadata-agent";
+        let live = |agents: Vec<Value>| agents.iter().filter(is_one).count() == 2;
         self.until("both agents live", || Ok(live(client.list("agents", "")?)))
     }
 
@@ -257,6 +258,16 @@ impl Instance {
         let told = fs::read_to_string(&lease)
             .with_context(|| format!("no lease: {}", String::from_utf8_lossy(&output.stderr)))?;
         Ok(told.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    /// Status and body of what `curl` gets; status 0 when there is no answer.
+    pub fn curl(&self, url: &str) -> Result<(u16, String)> {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--globoff", "--max-time", "20", "--write-out", "\n%{http_code}", url]);
+        let output = self.namespace.run(|| command.output())?.context("curl is not installed")?;
+        let text = String::from_utf8(output.stdout)?;
+        let (body, status) = text.rsplit_once('\n').context("curl writes the status")?;
+        Ok((status.parse()?, body.to_owned()))
     }
 
     /// How many of `count` echo requests were answered.

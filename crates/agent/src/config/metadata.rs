@@ -10,8 +10,6 @@ use crate::metadata::{
     proxy::{self, Rate, Window},
 };
 
-/// What makes a host serve metadata where one process runs what is configured.
-const ASKED_BY: [&str; 2] = ["enable_isolated_metadata", "force_metadata"];
 const FAMILIES: [&str; 2] = ["4", "6"];
 
 impl Config {
@@ -36,15 +34,6 @@ impl Config {
             log_agent_heartbeats: options.get("agent", "log_agent_heartbeats")?,
             ..Self::new(options.host()?, state_path)
         })
-    }
-
-    /// Whether the files ask for metadata: they share a secret with the compute service, or have networks served.
-    pub fn is_asked_for(options: &Options) -> Result<bool, ConfigError> {
-        let mut asked = !text(options, "metadata_proxy_shared_secret")?.is_empty();
-        for name in ASKED_BY {
-            asked |= options.get::<bool>("DEFAULT", name)?;
-        }
-        Ok(asked)
     }
 }
 
@@ -121,7 +110,6 @@ mod tests {
         let options = load("[DEFAULT]\nhost = h1\n");
         let config = Config::from_oslo(&options).unwrap();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::new("h1", "/var/lib/neutron")));
-        assert!(!Config::is_asked_for(&options).unwrap());
     }
 
     #[test]
@@ -132,7 +120,6 @@ mod tests {
         let config = Config::from_oslo(&options).unwrap();
         assert_eq!((config.nova_metadata_host.as_str(), config.nova_metadata_port), ("192.168.56.11", 8775));
         assert_eq!(config.metadata_proxy_shared_secret, Secret::new("abcdocker"));
-        assert!(Config::is_asked_for(&options).unwrap());
     }
 
     #[test]
