@@ -33,6 +33,7 @@ use tokio::{
     task::JoinSet,
     time::{interval, sleep_until},
 };
+use tracing::Instrument;
 use types::{NetworkId, agent::kind, device};
 
 use super::{
@@ -178,10 +179,14 @@ impl Agent {
     }
 
     async fn handle(&self, incoming: Incoming) {
-        let answer = dhcp_agent::dispatch(self, &incoming.ctx, &incoming.method, &incoming.args).await;
-        if let Err(failure) = &answer {
-            tracing::warn!(method = incoming.method, error = %failure, "a message is not understood");
-        }
+        let dealt = async {
+            let answer = dhcp_agent::dispatch(self, &incoming.ctx, &incoming.method, &incoming.args).await;
+            if let Err(failure) = &answer {
+                tracing::warn!(method = incoming.method, error = %failure, "a message is not understood");
+            }
+            answer
+        };
+        let answer = dealt.instrument(crate::received(&incoming)).await;
         if let Some(reply) = incoming.reply {
             reply.send(answer);
         }
@@ -239,9 +244,11 @@ impl Agent {
     }
 
     async fn sync(&self) -> Result<(), CallError> {
+        let began = Instant::now();
         self.state.lock().begin_sync();
         let host = self.config.host.clone();
         let networks = self.client.get_active_networks_info(&Context::admin(), host, Some(false)).await?;
+        crate::metrics::synced("dhcp", began.elapsed());
         tracing::info!(networks = networks.len(), "fetched the networks to serve");
         let present = self.driver.networks().unwrap_or_else(|error| {
             tracing::warn!(error = chain(&error), "cannot see which networks have files here");
@@ -289,6 +296,7 @@ impl Agent {
 
     fn configurations(&self) -> Map<String, Value> {
         let (networks, subnets, ports) = self.state.lock().counts();
+        crate::metrics::serves("dhcp", networks);
         let configurations = json!({
             "dhcp_driver": self.config.dhcp_driver,
             "dhcp_lease_duration": self.config.dhcp_lease_duration,

@@ -1,6 +1,9 @@
 //! What is done for one network: ask, get a port, set up, watch, and take away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use oslo::{context::Context, messaging::CallError};
 use rpc::{
@@ -38,13 +41,14 @@ enum WorkError {
 impl Agent {
     /// Does what waits for a network. What fails is noted to be tried again.
     pub(super) async fn work(self: &Arc<Self>, network: NetworkId, work: Work) {
-        let disable = work.disable;
+        let (disable, began) = (work.disable, Instant::now());
         let result = match disable {
             true => self.disable(network).await,
             false => self.enable(network, work).await,
         };
-        if let Err(error) = result {
-            self.failed(network, disable, &error);
+        match result {
+            Ok(()) => crate::metrics::worked("dhcp", began.elapsed()),
+            Err(error) => self.failed(network, disable, &error),
         }
     }
 
