@@ -45,12 +45,8 @@ pub struct Abandoned {
 pub async fn ensure(database: &Database) -> Result<(), DbError> {
     let exists = match database.backend() {
         Backend::Sqlite => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
-        Backend::Mysql => {
-            "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
-        }
-        Backend::Postgres => {
-            "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?"
-        }
+        Backend::Mysql => "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+        Backend::Postgres => "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
     };
     if !database.reader().await?.sql(exists, vec![TABLE.into()]).await?.is_empty() {
         return Ok(());
@@ -119,8 +115,7 @@ pub async fn abandoned(
 /// Makes the row this owner's; false when another was faster.
 pub async fn claim(conn: &mut Conn, row: &Abandoned, owner: &str, taken_at: i64) -> Result<bool, DbError> {
     let text = format!("UPDATE {TABLE} SET owner = ?, taken_at = ? WHERE id = ? AND owner = ? AND taken_at = ?");
-    let binds =
-        vec![owner.into(), taken_at.into(), row.id.into(), row.owner.as_str().into(), row.taken_at.into()];
+    let binds = vec![owner.into(), taken_at.into(), row.id.into(), row.owner.as_str().into(), row.taken_at.into()];
     Ok(conn.execute(&text, binds).await? > 0)
 }
 

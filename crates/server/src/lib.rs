@@ -12,6 +12,9 @@ pub mod event;
 pub mod http;
 pub mod ipam;
 pub mod mac;
+pub mod policy;
+pub mod notification;
+pub mod nova;
 pub mod metrics;
 pub mod provisioning;
 pub mod quota;
@@ -30,7 +33,7 @@ pub use error::{Error, Refusal, Result};
 /// dead agents and keeps upstream's allocation tables. `host` is its name on the bus. Runs until it is dropped.
 pub async fn background(parts: std::sync::Arc<Parts>, host: &str) {
     tokio::join!(
-        event::follow(&parts.events),
+        event::follow(parts.clone()),
         rpc::serve(parts.clone(), host),
         schedule::failover::run(parts.clone()),
         segment::sync(parts.clone()),

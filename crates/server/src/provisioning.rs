@@ -121,9 +121,11 @@ pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
         return Ok(());
     }
     let after = write_status(&mut tx, &before, status::ACTIVE).await?;
+    let provisioned = Event::PortProvisioned { before: Arc::new(before), after: Arc::new(after), by: entity };
+    let recorded = event::record(ctx, &mut tx, vec![provisioned]).await?;
     tx.commit().await?;
     tracing::info!(%port, "port is wired and served");
-    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
+    recorded.emit(ctx).await;
     Ok(())
 }
 
@@ -135,9 +137,24 @@ pub async fn set_status(ctx: &Ctx, port: PortId, status: &str) -> Result<bool> {
         return Ok(true);
     }
     let after = write_status(&mut tx, &before, status).await?;
+    let changed = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) };
+    let recorded = event::record(ctx, &mut tx, vec![changed]).await?;
     tx.commit().await?;
-    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
+    recorded.emit(ctx).await;
     Ok(true)
+}
+
+/// A port was wired on a host that it is not bound to: its instance migrates there. That changes nothing here, but the
+/// compute service waits for it.
+pub async fn wired_elsewhere(ctx: &Ctx, port: &Port) -> Result<()> {
+    if ctx.parts.nova.is_none() {
+        return Ok(());
+    }
+    let mut tx = ctx.db().begin().await?;
+    let recorded = event::record(ctx, &mut tx, vec![Event::PortWiredElsewhere(Arc::new(port.clone()))]).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
+    Ok(())
 }
 
 /// The L2 agent says that a port is no longer wired: it is `DOWN`, and waits for being wired again, whatever other news
@@ -150,10 +167,11 @@ pub async fn wiring_lost(ctx: &Ctx, port: PortId) -> Result<bool> {
         _ => write_status(&mut tx, &before, status::DOWN).await?,
     };
     block_wiring(ctx, &mut tx, &after).await?;
+    let changed = before.status != after.status;
+    let lost = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) };
+    let recorded = event::record(ctx, &mut tx, if changed { vec![lost] } else { Vec::new() }).await?;
     tx.commit().await?;
-    if before.status != after.status {
-        event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) }).await;
-    }
+    recorded.emit(ctx).await;
     Ok(true)
 }
 
@@ -181,7 +199,7 @@ pub async fn release_unserved(ctx: &Ctx, network: NetworkId) {
 }
 
 async fn found(ctx: &Ctx, conn: &mut Conn, port: PortId) -> Result<Option<Port>> {
-    match resource::find::<Port>(ctx, conn, &port.to_string()).await {
+    match resource::find_any::<Port>(ctx, conn, &port.to_string()).await {
         Ok(port) => Ok(Some(port)),
         Err(Error::Refused(_)) => Ok(None),
         Err(error) => Err(error),

@@ -18,11 +18,22 @@ use crate::{Ctx, Parts, config::Config, event, resource::Resource};
 
 /// A caller's view of a fresh server, changed by `adjust`.
 pub(crate) async fn server(adjust: impl FnOnce(&mut Config)) -> Ctx {
-    let db = Database::connect(&Settings::new("sqlite://")).await.unwrap();
-    db::migrate::upgrade(&db).await.unwrap();
     let mut config = Config::default();
     adjust(&mut config);
-    Ctx::system(Arc::new(Parts::new(db, Bus::in_process(), config)))
+    Ctx::system(Arc::new(Parts::new(database().await, Bus::in_process(), config)))
+}
+
+/// A caller's view of a fresh server whose parts were changed by `adjust`.
+pub(crate) async fn server_of(adjust: impl FnOnce(Parts) -> Parts) -> Ctx {
+    let parts = adjust(Parts::new(database().await, Bus::in_process(), Config::default()));
+    parts.prepare().await.unwrap();
+    Ctx::system(Arc::new(parts))
+}
+
+async fn database() -> Database {
+    let db = Database::connect(&Settings::new("sqlite://")).await.unwrap();
+    db::migrate::upgrade(&db).await.unwrap();
+    db
 }
 
 /// The same server, serving agents in the background.

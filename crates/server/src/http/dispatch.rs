@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Answers one request; every failure becomes an answer here.
-pub(super) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
+pub(crate) async fn answer(parts: Arc<Parts>, request: axum::extract::Request) -> Response<Body> {
     // Whoever asks after the health is no caller of the API.
     if let Some(question) = healthcheck::Question::of(&request) {
         return healthcheck::answer(&parts, question).await;

@@ -33,6 +33,8 @@ use tokio::net::TcpListener;
 use crate::ctx::Parts;
 
 pub use answer::Answer;
+#[cfg(test)]
+pub(crate) use dispatch::answer as answer_request;
 pub use request::Request;
 
 /// The two ends of a client's connection.

@@ -1,7 +1,7 @@
 //! `/<plural>/<id>/tags`: labels of any resource that has standard attributes.
 
 use axum::http::{Method, StatusCode};
-use db::{Conn, standard};
+use db::{Conn, Tx, standard};
 use serde_json::{Value, json};
 use types::{
     Standard,
@@ -14,12 +14,15 @@ use types::{
 use super::{Answer, Request};
 use crate::{
     Ctx, Refusal, Result,
+    event::{self, Event, Recorded, Tagged},
+    policy,
     resource::{self, Resource},
     retry::retrying,
 };
 
 /// Answers any request below `tags`.
 pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<Answer> {
+    permit::<R>(ctx, request, id, tag).await?;
     match (tag, &request.method) {
         ([], &Method::GET) => listed(&current::<R>(ctx, id).await?.tags),
         ([tag], &Method::GET) if current::<R>(ctx, id).await?.tags.iter().any(|t| t == tag) => {
@@ -28,24 +31,30 @@ pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, 
         ([tag], &Method::GET) => Err(no_such_tag(tag)),
         ([], &Method::PUT) => {
             let tags = given(request)?;
-            retrying(|| replace::<R>(ctx, id, tags.clone())).await?;
+            let tagged = tagged::<R>(ctx, id, "update", Some(&tags));
+            retrying(|| replace::<R>(ctx, id, tags.clone(), &tagged)).await?;
             listed(&tags)
         }
         ([], &Method::POST) => {
             let tags = given(request)?;
-            listed(&retrying(|| add::<R>(ctx, id, tags.clone())).await?)
+            let tagged = tagged::<R>(ctx, id, "create", Some(&tags));
+            listed(&retrying(|| add::<R>(ctx, id, tags.clone(), &tagged)).await?)
         }
         ([tag], &Method::PUT) => {
             check(tag)?;
-            retrying(|| add::<R>(ctx, id, vec![(*tag).to_owned()])).await?;
+            let tags = vec![(*tag).to_owned()];
+            let tagged = tagged::<R>(ctx, id, "create", Some(&tags));
+            retrying(|| add::<R>(ctx, id, tags.clone(), &tagged)).await?;
             Answer::json(StatusCode::CREATED, &Value::Null)
         }
         ([], &Method::DELETE) => {
-            retrying(|| replace::<R>(ctx, id, Vec::new())).await?;
+            let tagged = tagged::<R>(ctx, id, "delete_all", None);
+            retrying(|| replace::<R>(ctx, id, Vec::new(), &tagged)).await?;
             Ok(Answer::empty(StatusCode::NO_CONTENT))
         }
         ([tag], &Method::DELETE) => {
-            retrying(|| remove::<R>(ctx, id, tag)).await?;
+            let tagged = tagged::<R>(ctx, id, "delete", Some(&[(*tag).to_owned()]));
+            retrying(|| remove::<R>(ctx, id, tag, &tagged)).await?;
             Ok(Answer::empty(StatusCode::NO_CONTENT))
         }
         ([] | [_], _) => Err(Refusal::method_not_allowed().into()),
@@ -53,37 +62,81 @@ pub(super) async fn answer<R: Resource>(ctx: &Ctx, request: &Request, id: &str, 
     }
 }
 
-async fn replace<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<()> {
+/// Whether there is such a resource is told to everyone; what it carries, to those whom the rules name.
+async fn permit<R: Resource>(ctx: &Ctx, request: &Request, id: &str, tag: &[&str]) -> Result<()> {
+    let Some(guard) = ctx.guard() else { return Ok(()) };
+    let verb = match (tag, &request.method) {
+        ([] | [_], &Method::GET) => "get",
+        ([], &Method::POST) => "create",
+        ([] | [_], &Method::PUT) => "update",
+        ([] | [_], &Method::DELETE) => "delete",
+        _ => return Ok(()),
+    };
+    match tag {
+        [] if matches!(verb, "create" | "update") => drop(given(request)?),
+        [] => {}
+        [tag, ..] => check(tag)?,
+    }
+    let rule = format!("{verb}_{}:tags", R::TABLE.singular);
+    if guard.known(&rule) == Some(true) {
+        return Ok(());
+    }
+    let mut conn = ctx.db().reader().await?;
+    let target = policy::target(&resource::find_any::<R>(ctx, &mut conn, id).await?)?;
+    guard.require_of(&mut conn, &rule, &target).await
+}
+
+/// What watchers are told of the change; they are told now that it begins.
+fn tagged<R: Resource>(ctx: &Ctx, id: &str, action: &'static str, tags: Option<&[String]>) -> Tagged {
+    let tags = tags.map(<[String]>::to_vec);
+    let tagged = Tagged { parent: R::TABLE.plural, parent_id: id.to_owned(), action, tags };
+    ctx.begin_tagging(&tagged);
+    tagged
+}
+
+async fn recorded(ctx: &Ctx, tx: &mut Tx, tagged: &Tagged) -> Result<Recorded> {
+    event::record(ctx, tx, vec![Event::Tagged(tagged.clone())]).await
+}
+
+async fn replace<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>, tagged: &Tagged) -> Result<()> {
     let mut tx = ctx.db().begin().await?;
     let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
     refuse_too_many::<R>(tags.len())?;
     standard::tags_replace(&mut tx, standard.standard_attr_id, &tags).await?;
     standard::standard_touch(&mut tx, &mut standard).await?;
-    Ok(tx.commit().await?)
+    let recorded = recorded(ctx, &mut tx, tagged).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
+    Ok(())
 }
 
 /// Adds those that are new, and returns all.
-async fn add<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>) -> Result<Vec<String>> {
+async fn add<R: Resource>(ctx: &Ctx, id: &str, tags: Vec<String>, tagged: &Tagged) -> Result<Vec<String>> {
     let mut tx = ctx.db().begin().await?;
     let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
     let mut new: Vec<String> = tags.into_iter().filter(|t| !standard.tags.contains(t)).collect();
     refuse_too_many::<R>(standard.tags.len() + new.len())?;
     standard::tags_add(&mut tx, standard.standard_attr_id, &new).await?;
     standard::standard_touch(&mut tx, &mut standard).await?;
+    let recorded = recorded(ctx, &mut tx, tagged).await?;
     tx.commit().await?;
+    recorded.emit(ctx).await;
     standard.tags.append(&mut new);
     standard.tags.sort_unstable();
     Ok(standard.tags)
 }
 
-async fn remove<R: Resource>(ctx: &Ctx, id: &str, tag: &str) -> Result<()> {
+async fn remove<R: Resource>(ctx: &Ctx, id: &str, tag: &str, tagged: &Tagged) -> Result<()> {
     let mut tx = ctx.db().begin().await?;
     let mut standard = standard_of::<R>(ctx, &mut tx, id).await?;
     if !standard::tag_remove(&mut tx, standard.standard_attr_id, tag).await? {
         return Err(no_such_tag(tag));
     }
     standard::standard_touch(&mut tx, &mut standard).await?;
-    Ok(tx.commit().await?)
+    let recorded = recorded(ctx, &mut tx, tagged).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
+    Ok(())
 }
 
 async fn current<R: Resource>(ctx: &Ctx, id: &str) -> Result<Standard> {

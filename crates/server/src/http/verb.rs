@@ -2,12 +2,15 @@
 
 use axum::http::StatusCode;
 use db::list::{CHUNK, ListQuery};
-use serde_json::{Map, Value, json};
-use types::attribute::Attributes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use types::attribute::{self, Attributes, body::Owner};
 
 use super::{Answer, Request, page, query, stream};
 use crate::{
     Ctx, Error, Refusal, Result,
+    event::Action,
+    policy::{self, Lens},
     resource::{self, Resource},
     retry::retrying,
 };
@@ -17,13 +20,18 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
     let asked = query::parse(R::TABLE, request, ctx.config().pagination_max_limit)?;
     let mut query = asked.query;
     R::refine(ctx, &mut query)?;
+    R::restrict(ctx, &mut query);
+    let mut lens = Lens::new::<R>(ctx.guard());
+    if lens.as_ref().is_some_and(Lens::sees_nothing) {
+        return Ok(Answer::bytes(StatusCode::OK, format!("{{\"{}\":[]}}", R::TABLE.plural).into_bytes()));
+    }
     let mut conn = ctx.db().reader().await?;
     if let Some(marker) = &asked.marker {
         let position = R::LISTING.position(&mut conn, &query, marker).await?;
         query.after = Some(position.ok_or_else(|| Refusal::not_found(R::TABLE.noun, marker))?);
     }
     let Some(limit) = query.limit else {
-        return Ok(Answer::stream(stream::all::<R>(ctx, conn, query, asked.fields)));
+        return Ok(Answer::stream(stream::all::<R>(ctx, conn, query, asked.fields, lens)));
     };
     let mut out = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
     let mut shown = page::Shown { limit, count: 0, reverse: query.reverse, first: None, last: None };
@@ -35,12 +43,23 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
         let ended = (rows.rows.len() as u64) < chunk;
         query.after = rows.last;
         let items = R::load(ctx, &mut conn, rows.rows).await?;
-        if shown.count > 0 && !items.is_empty() {
+        let mut part = Vec::new();
+        match &mut lens {
+            None => {
+                stream::write_items(&mut part, &items, &asked.fields)?;
+                shown.add(items.iter().map(R::id));
+            }
+            Some(lens) => {
+                let items = lens.list(&mut conn, &items).await?;
+                stream::write_items(&mut part, &items, &asked.fields)?;
+                shown.add(items.iter().map(|item| item["id"].as_str().unwrap_or_default().to_owned()));
+            }
+        }
+        if out.last() != Some(&b'[') && !part.is_empty() {
             out.push(b',');
         }
-        stream::write_items(&mut out, &items, &asked.fields)?;
-        shown.add(&items);
-        if ended {
+        out.append(&mut part);
+        if ended || query.reverse {
             break;
         }
     }
@@ -59,25 +78,55 @@ pub(super) async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) ->
     query::filters(R::TABLE, &request.query, &mut ListQuery::default())?;
     let mut conn = ctx.db().reader().await?;
     let found: R = resource::find(ctx, &mut conn, id).await?;
-    one(StatusCode::OK, &found, &fields)
+    match Lens::new::<R>(ctx.guard()) {
+        None => one::<R>(StatusCode::OK, &found, &fields),
+        Some(mut lens) => one::<R>(StatusCode::OK, &lens.show(&mut conn, &found).await?, &fields),
+    }
 }
 
 /// `POST /<plural>`, of one or of many.
 pub(super) async fn create<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let mut body = request.object()?;
     let (singular, plural) = (R::TABLE.singular, R::TABLE.plural);
+    let ctx = &*ctx.announcing(R::TABLE, Action::Create, body.contains_key(plural));
+    let stated = ctx.stated(&body);
     if let Some(many) = body.remove(plural) {
         let given = bulk(ctx, R::TABLE, many)?;
+        ctx.begin(stated);
+        may_create::<R>(ctx, &given).await?;
         let created = retrying(|| R::create(ctx, given.clone())).await?;
         let mut out = format!("{{\"{plural}\":[").into_bytes();
-        stream::write_items(&mut out, &created, &[])?;
+        match Lens::new::<R>(ctx.guard()) {
+            None => stream::write_items(&mut out, &created, &[])?,
+            Some(mut lens) => {
+                let mut conn = ctx.db().reader().await?;
+                stream::write_items(&mut out, &lens.answer(&mut conn, &created).await?, &[])?;
+            }
+        }
         out.extend_from_slice(b"]}");
         return Ok(Answer::bytes(StatusCode::CREATED, out));
     }
     let given = vec![checked(ctx, R::TABLE, member(&mut body, singular)?)?];
+    ctx.begin(stated);
+    may_create::<R>(ctx, &given).await?;
     let created = retrying(|| R::create(ctx, given.clone())).await?;
     let first = created.first().ok_or_else(|| Error::Internal("a create made nothing".to_owned()))?;
-    one(StatusCode::CREATED, first, &[])
+    changed(ctx, StatusCode::CREATED, first).await
+}
+
+async fn may_create<R: Resource>(ctx: &Ctx, given: &[Attributes]) -> Result<()> {
+    let Some(guard) = ctx.guard() else { return Ok(()) };
+    let given: Vec<&Map<String, Value>> = given.iter().map(|given| &given.0).collect();
+    guard.create(async || Ok(ctx.db().reader().await?), R::TABLE, &given).await
+}
+
+/// What was made or changed, as far as the caller may see it.
+async fn changed<R: Resource>(ctx: &Ctx, status: StatusCode, item: &R) -> Result<Answer> {
+    let Some(mut lens) = Lens::new::<R>(ctx.guard()) else { return one::<R>(status, item, &[]) };
+    let mut conn = ctx.db().reader().await?;
+    let shown = lens.answer(&mut conn, std::slice::from_ref(item)).await?;
+    let first = shown.first().ok_or_else(|| Error::Internal("an answer shows nothing".to_owned()))?;
+    one::<R>(status, first, &[])
 }
 
 /// `PUT /<plural>/<id>`
@@ -86,20 +135,37 @@ pub(super) async fn update<R: Resource>(ctx: &Ctx, request: &Request, id: &str) 
     if body.contains_key(R::TABLE.plural) {
         return Err(Refusal::malformed("Bulk operation not supported").into());
     }
-    let given = Attributes::for_update(R::TABLE, member(&mut body, R::TABLE.singular)?)?;
+    let ctx = &*ctx.announcing(R::TABLE, Action::Update, false);
+    let stated = ctx.stated_of(id, &body);
+    let mut given = member(&mut body, R::TABLE.singular)?;
+    attribute::body::claim_for(owner(ctx), R::TABLE, &mut given, false)?;
+    let given = Attributes::for_update(R::TABLE, given)?;
     let condition = request.condition()?;
+    ctx.begin(stated);
+    if let Some(guard) = ctx.guard().filter(|guard| !guard.may_update_any(R::TABLE, &given.0)) {
+        let mut conn = ctx.db().reader().await?;
+        let current = policy::target(&resource::find::<R>(ctx, &mut conn, id).await?)?;
+        guard.update(&mut conn, R::TABLE, &current, &given.0).await?;
+    }
     let updated = retrying(|| R::update(ctx, id, given.clone(), condition)).await?;
-    one(StatusCode::OK, &updated, &[])
+    changed(ctx, StatusCode::OK, &updated).await
 }
 
 /// `DELETE /<plural>/<id>`
 pub(super) async fn delete<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
     let condition = request.condition()?;
+    let ctx = &*ctx.announcing(R::TABLE, Action::Delete, false);
+    ctx.begin_deleting(id);
+    if let Some(guard) = ctx.guard().filter(|guard| !guard.may_delete_any(R::TABLE)) {
+        let mut conn = ctx.db().reader().await?;
+        let current = policy::target(&resource::find::<R>(ctx, &mut conn, id).await?)?;
+        guard.delete(&mut conn, R::TABLE, &current).await?;
+    }
     retrying(|| R::delete(ctx, id, condition)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
-fn one<R: Resource>(status: StatusCode, item: &R, fields: &[String]) -> Result<Answer> {
+fn one<R: Resource>(status: StatusCode, item: &impl Serialize, fields: &[String]) -> Result<Answer> {
     let mut out = format!("{{\"{}\":", R::TABLE.singular).into_bytes();
     stream::write_item(&mut out, item, fields)?;
     out.push(b'}');
@@ -144,8 +210,10 @@ fn bulk(ctx: &Ctx, table: &types::attribute::ResourceTable, many: Value) -> Resu
 
 /// Validated, with the owner filled in: the caller's project when the body names none.
 fn checked(ctx: &Ctx, table: &types::attribute::ResourceTable, mut item: Map<String, Value>) -> Result<Attributes> {
-    if !item.contains_key("project_id") && !item.contains_key("tenant_id") && table.attribute("project_id").is_some() {
-        item.insert("project_id".to_owned(), json!(ctx.project_id()));
-    }
+    attribute::body::claim_for(owner(ctx), table, &mut item, true)?;
     Ok(Attributes::for_create(table, item)?)
+}
+
+fn owner(ctx: &Ctx) -> Owner<'_> {
+    Owner { project_id: ctx.caller.project_id.as_deref(), may_be_other: ctx.caller.can_set_project_id }
 }

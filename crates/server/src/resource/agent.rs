@@ -1,6 +1,6 @@
 //! Agents. They are made by their own reports; operators may enable, describe and forget them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::NaiveDateTime;
 use db::{
@@ -17,7 +17,11 @@ use types::{
 };
 
 use super::{Condition, Resource};
-use crate::{Ctx, Error, Refusal, Result, schedule::choice::is_alive};
+use crate::{
+    Ctx, Error, Refusal, Result,
+    event::{self, Event},
+    schedule::choice::is_alive,
+};
 
 pub use types::agent::Agent;
 
@@ -70,18 +74,24 @@ impl Resource for Agent {
             agent.description = given.text("description").map(str::to_owned);
         }
         rows::agent_update(&mut tx, &agent).await?;
+        let switched = agent.admin_state_up != was_up;
+        let agent = shown(ctx, agent, now());
+        let updated = Event::AgentUpdated { agent: Arc::new(agent.clone()), switched };
+        let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
         tx.commit().await?;
-        if agent.agent_type == kind::DHCP && agent.admin_state_up != was_up {
-            crate::rpc::dhcp_agent::agent_updated(ctx, &agent.host, agent.admin_state_up).await;
-        }
-        Ok(shown(ctx, agent, now()))
+        recorded.emit(ctx).await;
+        Ok(agent)
     }
 
     async fn delete(ctx: &Ctx, id: &str, _: Condition) -> Result<()> {
         let mut tx = ctx.db().begin().await?;
         let agent = by_id(&mut tx, id).await?;
         rows::agent_delete(&mut tx, agent.id).await?;
-        Ok(tx.commit().await?)
+        let deleted = Event::AgentDeleted(Arc::new(shown(ctx, agent, now())));
+        let recorded = event::record(ctx, &mut tx, vec![deleted]).await?;
+        tx.commit().await?;
+        recorded.emit(ctx).await;
+        Ok(())
     }
 }
 

@@ -33,8 +33,8 @@ impl Resource for Network {
         Some(&self.standard)
     }
 
-    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
-        Ok(rows::networks_from_rows(conn, rows).await?)
+    async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::networks_from_rows(conn, rows, ctx.caller.project_id.as_deref()).await?)
     }
 
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
@@ -44,10 +44,10 @@ impl Resource for Network {
         for given in &given {
             networks.push(insert(ctx, &mut tx, given).await?);
         }
+        let made = networks.iter().map(|network| Event::NetworkCreated(Arc::new(network.clone()))).collect();
+        let recorded = event::record(ctx, &mut tx, made).await?;
         tx.commit().await?;
-        for network in &networks {
-            event::emit(ctx, Event::NetworkCreated(Arc::new(network.clone()))).await;
-        }
+        recorded.emit(ctx).await;
         Ok(networks)
     }
 
@@ -69,9 +69,10 @@ impl Resource for Network {
         if network != before {
             standard::standard_touch(&mut tx, &mut network.standard).await?;
         }
-        tx.commit().await?;
         let updated = Event::NetworkUpdated { network: Arc::new(network.clone()), mtu: given.contains("mtu") };
-        event::emit(ctx, updated).await;
+        let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
+        tx.commit().await?;
+        recorded.emit(ctx).await;
         Ok(network)
     }
 
@@ -84,11 +85,10 @@ impl Resource for Network {
         events.extend(super::subnet::delete_all_of_network(ctx, &mut tx, network.id).await?);
         segment::release(&mut tx, &ctx.config().ml2, &network.segments).await?;
         rows::network_delete(&mut tx, &network).await?;
+        events.push(Event::NetworkDeleted(Arc::new(network)));
+        let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
-        for event in events {
-            event::emit(ctx, event).await;
-        }
-        event::emit(ctx, Event::NetworkDeleted(Arc::new(network))).await;
+        recorded.emit(ctx).await;
         Ok(())
     }
 }
@@ -164,9 +164,11 @@ async fn refuse_small_mtu(tx: &mut Tx, network: &Network) -> Result<()> {
 
 /// `shared` and `router:external` are rows of other tables.
 async fn change_access(tx: &mut Tx, network: &mut Network, given: &Attributes) -> Result<()> {
+    // Others may share it by a policy of their own; the attribute sets what everyone may do.
+    let shared = given.contains("shared") && rows::is_shared_with_all(tx, network.id).await?;
     match given.bool("shared") {
-        Some(true) if !network.shared => rows::access_grant(tx, network, rows::ACCESS_AS_SHARED).await?,
-        Some(false) if network.shared => {
+        Some(true) if !shared => rows::access_grant(tx, network, rows::ACCESS_AS_SHARED).await?,
+        Some(false) if shared => {
             if !rows::other_projects(tx, network).await?.is_empty() {
                 let message = format!(
                     "Unable to reconfigure sharing settings for network {}. Multiple projects are using it.",

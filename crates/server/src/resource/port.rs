@@ -14,7 +14,7 @@ use types::{
     port::{AddressPair, Binding, ExtraDhcpOpt},
 };
 
-use super::{Condition, Resource, find, find_all, security_group};
+use super::{Condition, Resource, find, find_all, find_any, security_group};
 use crate::{
     Ctx, Error, Refusal, Result,
     binding::{self, Agents, vif_type},
@@ -49,10 +49,10 @@ impl Resource for Port {
         let mut tx = ctx.db().begin().await?;
         quota::check(ctx, &mut tx, "port", &given).await?;
         let ports = insert_all(ctx, &mut tx, &given).await?;
+        let made = ports.iter().map(|port| Event::PortCreated(Arc::new(port.clone()))).collect();
+        let recorded = event::record(ctx, &mut tx, made).await?;
         tx.commit().await?;
-        for port in &ports {
-            event::emit(ctx, Event::PortCreated(Arc::new(port.clone()))).await;
-        }
+        recorded.emit(ctx).await;
         Ok(ports)
     }
 
@@ -61,9 +61,10 @@ impl Resource for Port {
         let before: Self = find(ctx, &mut tx, id).await?;
         condition.check(&before.standard)?;
         let after = change(ctx, &mut tx, &before, &given).await?;
-        tx.commit().await?;
         let updated = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after.clone()) };
-        event::emit(ctx, updated).await;
+        let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
+        tx.commit().await?;
+        recorded.emit(ctx).await;
         Ok(after)
     }
 
@@ -73,13 +74,14 @@ impl Resource for Port {
         condition.check(&port.standard)?;
         ipam::release(&ctx.parts.ipam, &mut tx, &port.fixed_ips).await?;
         rows::ports_delete(&mut tx, std::slice::from_ref(&port)).await?;
+        let recorded = event::record(ctx, &mut tx, vec![Event::PortDeleted(Arc::new(port))]).await?;
         tx.commit().await?;
-        event::emit(ctx, Event::PortDeleted(Arc::new(port))).await;
+        recorded.emit(ctx).await;
         Ok(())
     }
 }
 
-/// Removes every port of a network about to be deleted; the events are to be emitted after the commit.
+/// Removes every port of a network about to be deleted; the events are to be recorded with it.
 pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -> Result<Vec<Event>> {
     let ports: Vec<Port> = find_all(ctx, tx, &ListQuery::default().matching("network_id", network)).await?;
     for port in &ports {
@@ -95,9 +97,10 @@ pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -
 pub async fn create_unmetered(ctx: &Ctx, given: Attributes) -> Result<Port> {
     let mut tx = ctx.db().begin().await?;
     let port = insert_all(ctx, &mut tx, std::slice::from_ref(&given)).await?.pop();
-    tx.commit().await?;
     let port = port.ok_or_else(|| Error::Internal("a create made nothing".to_owned()))?;
-    event::emit(ctx, Event::PortCreated(Arc::new(port.clone()))).await;
+    let recorded = event::record(ctx, &mut tx, vec![Event::PortCreated(Arc::new(port.clone()))]).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
     Ok(port)
 }
 
@@ -253,7 +256,7 @@ async fn secure(ctx: &Ctx, tx: &mut Tx, port: &mut Port, given: &Attributes, net
     let filtered = port.port_security_enabled && !port.fixed_ips.is_empty();
     match groups(given) {
         Some(groups) if !groups.is_empty() && !filtered => return Err(groups_need_security().into()),
-        Some(groups) => port.security_groups = known_groups(tx, groups).await?,
+        Some(groups) => port.security_groups = known_groups(ctx, tx, groups, &port.project_id).await?,
         None if filtered && !is_trusted(&port.device_owner) => {
             port.security_groups = vec![security_group::ensure_default(ctx, tx, &port.project_id).await?];
         }
@@ -277,9 +280,21 @@ fn groups(given: &Attributes) -> Option<Vec<SecurityGroupId>> {
     Some(groups)
 }
 
-async fn known_groups(tx: &mut Tx, groups: Vec<SecurityGroupId>) -> Result<Vec<SecurityGroupId>> {
+/// Administrators may put any group on a port, others the project's own and those shared with it.
+async fn known_groups(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    groups: Vec<SecurityGroupId>,
+    project_id: &str,
+) -> Result<Vec<SecurityGroupId>> {
     if groups.is_empty() {
         return Ok(groups);
+    }
+    if !ctx.caller.is_admin {
+        let usable = db::security_group::security_groups_usable(tx, &groups, project_id).await?;
+        if let Some(id) = groups.iter().find(|id| !usable.contains(id)) {
+            return Err(Refusal::not_found("SecurityGroup", id).into());
+        }
     }
     let known = rows::security_groups_known(tx, &groups).await?;
     match groups.iter().find(|id| !known.contains_key(id)) {
@@ -343,7 +358,7 @@ async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Re
     change_plain(&mut after, given);
     change_mac(tx, before, &mut after, given).await?;
     change_addresses(ctx, tx, before, &mut after, given).await?;
-    change_security(tx, before, &mut after, given).await?;
+    change_security(ctx, tx, before, &mut after, given).await?;
     after.extra_dhcp_opts = dhcp_options(&before.extra_dhcp_opts, given);
     let rebound = rebind(ctx, tx, before, &mut after, given).await?;
     rows::port_update(tx, before, &after).await?;
@@ -406,14 +421,20 @@ async fn change_addresses(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Por
     Ok(())
 }
 
-async fn change_security(tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
+async fn change_security(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    before: &Port,
+    after: &mut Port,
+    given: &Attributes,
+) -> Result<()> {
     after.port_security_enabled = given.bool("port_security_enabled").unwrap_or(before.port_security_enabled);
     let filtered = after.port_security_enabled && !after.fixed_ips.is_empty();
     if let Some(groups) = groups(given) {
         if !groups.is_empty() && !filtered {
             return Err(groups_need_security().into());
         }
-        after.security_groups = known_groups(tx, groups).await?;
+        after.security_groups = known_groups(ctx, tx, groups, &after.project_id).await?;
     } else if !after.port_security_enabled && !after.security_groups.is_empty() {
         let message = "Port has security group associated. Cannot disable port security or IP address until security \
                        group is removed.";
@@ -459,7 +480,7 @@ async fn rebind(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: 
 
 /// Binds the port on its host and writes its active binding.
 async fn bind_now(ctx: &Ctx, tx: &mut Tx, old_host: &str, port: &mut Port) -> Result<()> {
-    let network: Network = find(ctx, tx, &port.network_id.to_string()).await?;
+    let network: Network = find_any(ctx, tx, &port.network_id.to_string()).await?;
     let level = binding::bind(ctx, tx, &mut Agents::default(), port, &network.segments).await?;
     rows::binding_replace(tx, port.id, old_host, &port.binding, level.as_ref()).await?;
     Ok(())
@@ -468,7 +489,7 @@ async fn bind_now(ctx: &Ctx, tx: &mut Tx, old_host: &str, port: &mut Port) -> Re
 /// Tries to bind a port that has a host and is not bound: an agent asks for it, or has come back.
 pub async fn bind_again(ctx: &Ctx, id: PortId) -> Result<Option<Port>> {
     let mut tx = ctx.db().begin().await?;
-    let before: Port = match find(ctx, &mut tx, &id.to_string()).await {
+    let before: Port = match find_any(ctx, &mut tx, &id.to_string()).await {
         Err(Error::Refused(_)) => return Ok(None),
         found => found?,
     };
@@ -483,7 +504,9 @@ pub async fn bind_again(ctx: &Ctx, id: PortId) -> Result<Option<Port>> {
     }
     standard::standard_touch(&mut tx, &mut after.standard).await?;
     provisioning::block_wiring(ctx, &mut tx, &after).await?;
+    let bound = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after.clone()) };
+    let recorded = event::record(ctx, &mut tx, vec![bound]).await?;
     tx.commit().await?;
-    event::emit(ctx, Event::PortUpdated { before: Arc::new(before), after: Arc::new(after.clone()) }).await;
+    recorded.emit(ctx).await;
     Ok(Some(after))
 }

@@ -92,10 +92,11 @@ pub async fn update(ctx: &Ctx, port_id: &str, host: &str, given: &Attributes) ->
         provisioning::block_wiring(ctx, &mut tx, &changed).await?;
     }
     standard::standard_touch(&mut tx, &mut changed.standard).await?;
-    tx.commit().await?;
     let binding = HostBinding { binding: changed.binding.clone(), status: current.status };
     let updated = Event::PortUpdated { before: Arc::new(port), after: Arc::new(changed) };
-    event::emit(ctx, updated).await;
+    let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
     Ok(binding)
 }
 
@@ -120,10 +121,11 @@ pub async fn activate(ctx: &Ctx, port_id: &str, host: &str) -> Result<HostBindin
     rows::port_update(&mut tx, &port, &moved).await?;
     provisioning::block_wiring(ctx, &mut tx, &moved).await?;
     standard::standard_touch(&mut tx, &mut moved.standard).await?;
-    tx.commit().await?;
     let binding = HostBinding { binding: moved.binding.clone(), status: ACTIVE.to_owned() };
     let activated = Event::PortBindingActivated { before: Arc::new(port), after: Arc::new(moved) };
-    event::emit(ctx, activated).await;
+    let recorded = event::record(ctx, &mut tx, vec![activated]).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
     Ok(binding)
 }
 

@@ -36,8 +36,8 @@ impl Resource for SecurityGroup {
         Some(&self.standard)
     }
 
-    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
-        Ok(rows::security_groups_from_rows(conn, rows).await?)
+    async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::security_groups_from_rows(conn, rows, ctx.caller.project_id.as_deref()).await?)
     }
 
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
@@ -57,7 +57,10 @@ impl Resource for SecurityGroup {
             };
             groups.push(insert(&mut tx, &group).await?);
         }
+        let made = groups.iter().map(|group| Event::SecurityGroupCreated(Arc::new(group.clone()))).collect();
+        let recorded = event::record(ctx, &mut tx, made).await?;
         tx.commit().await?;
+        recorded.emit(ctx).await;
         Ok(groups)
     }
 
@@ -87,7 +90,10 @@ impl Resource for SecurityGroup {
         if group != before {
             standard::standard_touch(&mut tx, &mut group.standard).await?;
         }
+        let updated = Event::SecurityGroupUpdated(Arc::new(group.clone()));
+        let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
         tx.commit().await?;
+        recorded.emit(ctx).await;
         Ok(group)
     }
 
@@ -104,8 +110,9 @@ impl Resource for SecurityGroup {
             return Err(Refusal::conflict("SecurityGroupCannotRemoveDefault", message).into());
         }
         rows::security_group_delete(&mut tx, &group).await?;
+        let recorded = event::record(ctx, &mut tx, vec![Event::SecurityGroupDeleted(Arc::new(group))]).await?;
         tx.commit().await?;
-        event::emit(ctx, Event::SecurityGroupDeleted(Arc::new(group))).await;
+        recorded.emit(ctx).await;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use db::{Conn, Row, Tx, list::Listing, security_group as rows, standard};
+use db::{Conn, Row, Tx, list::{ListQuery, Listing}, security_group as rows, standard};
 use types::{
     SecurityGroupId, SecurityGroupRuleId, Standard,
     attribute::{Attributes, ResourceTable, table::SECURITY_GROUP_RULE},
@@ -61,6 +61,12 @@ impl Resource for SecurityGroupRule {
         Some(&self.standard)
     }
 
+    /// Rules are seen whole, and policy leaves out those of others' groups; a list of all is asked for by project.
+    fn restrict(ctx: &Ctx, query: &mut ListQuery) {
+        query.viewer = ctx.viewer();
+        query.viewer.scoped &= query.filters.is_empty();
+    }
+
     async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
         Ok(rows::security_group_rules_from_rows(conn, rows).await?)
     }
@@ -83,10 +89,10 @@ impl Resource for SecurityGroupRule {
         }
         rows::security_group_rules_insert(&mut tx, &rules).await?;
         standard::standard_touch(&mut tx, &mut group.standard).await?;
+        let made = rules.iter().map(|rule| Event::SecurityGroupRuleCreated(Arc::new(rule.clone()))).collect();
+        let recorded = event::record(ctx, &mut tx, made).await?;
         tx.commit().await?;
-        for rule in &rules {
-            event::emit(ctx, Event::SecurityGroupRuleCreated(Arc::new(rule.clone()))).await;
-        }
+        recorded.emit(ctx).await;
         Ok(rules)
     }
 
@@ -98,7 +104,10 @@ impl Resource for SecurityGroupRule {
             standard::standard_describe(&mut tx, &mut rule.standard, description).await?;
             standard::standard_touch(&mut tx, &mut rule.standard).await?;
         }
+        let updated = Event::SecurityGroupRuleUpdated(Arc::new(rule.clone()));
+        let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
         tx.commit().await?;
+        recorded.emit(ctx).await;
         Ok(rule)
     }
 
@@ -109,8 +118,9 @@ impl Resource for SecurityGroupRule {
         let mut group: SecurityGroup = find(ctx, &mut tx, &rule.security_group_id.to_string()).await?;
         rows::security_group_rule_delete(&mut tx, &rule).await?;
         standard::standard_touch(&mut tx, &mut group.standard).await?;
+        let recorded = event::record(ctx, &mut tx, vec![Event::SecurityGroupRuleDeleted(Arc::new(rule))]).await?;
         tx.commit().await?;
-        event::emit(ctx, Event::SecurityGroupRuleDeleted(Arc::new(rule))).await;
+        recorded.emit(ctx).await;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use db::{
     standard, subnet as rows,
 };
 use ipnet::IpNet;
+use serde_json::{Map, Value};
 use types::{
     NetworkId, PortId, SegmentId, Standard, SubnetId,
     attribute::{Attributes, ResourceTable, table::SUBNET},
@@ -42,8 +43,14 @@ impl Resource for Subnet {
         Some(&self.standard)
     }
 
-    async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
-        Ok(rows::subnets_from_rows(conn, rows).await?)
+    const UNSHOWN: &'static [&'static str] = &["shared"];
+
+    fn unshown(&self, target: &mut Map<String, Value>) {
+        target.insert("shared".to_owned(), self.shared.into());
+    }
+
+    async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
+        Ok(rows::subnets_from_rows(conn, rows, ctx.caller.project_id.as_deref()).await?)
     }
 
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
@@ -56,13 +63,10 @@ impl Resource for Subnet {
             events.extend(add_auto_addresses(ctx, &mut tx, &subnet).await?);
             subnets.push(subnet);
         }
+        let made = subnets.iter().map(|subnet| Event::SubnetCreated(Arc::new(subnet.clone())));
+        let recorded = event::record(ctx, &mut tx, made.chain(events).collect()).await?;
         tx.commit().await?;
-        for subnet in &subnets {
-            event::emit(ctx, Event::SubnetCreated(Arc::new(subnet.clone()))).await;
-        }
-        for event in events {
-            event::emit(ctx, event).await;
-        }
+        recorded.emit(ctx).await;
         Ok(subnets)
     }
 
@@ -74,8 +78,9 @@ impl Resource for Subnet {
         change(&mut after, &given);
         check::update(ctx, &mut tx, &given, &before, &after).await?;
         write(ctx, &mut tx, &before, &mut after).await?;
+        let recorded = event::record(ctx, &mut tx, vec![Event::SubnetUpdated(Arc::new(after.clone()))]).await?;
         tx.commit().await?;
-        event::emit(ctx, Event::SubnetUpdated(Arc::new(after.clone()))).await;
+        recorded.emit(ctx).await;
         Ok(after)
     }
 
@@ -90,16 +95,16 @@ impl Resource for Subnet {
         touch_network(&mut tx, subnet.network_id).await?;
         let ids = before.iter().map(|port| port.id.into()).collect();
         let after = find_all(ctx, &mut tx, &ListQuery::default().matching_any("id", ids)).await?;
+        let mut events = changed_ports(before, after);
+        events.push(Event::SubnetDeleted(Arc::new(subnet)));
+        let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
-        for event in changed_ports(before, after) {
-            event::emit(ctx, event).await;
-        }
-        event::emit(ctx, Event::SubnetDeleted(Arc::new(subnet))).await;
+        recorded.emit(ctx).await;
         Ok(())
     }
 }
 
-/// Removes every subnet of a network about to be deleted; the events are to be emitted after the commit.
+/// Removes every subnet of a network about to be deleted; the events are to be recorded with it.
 pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -> Result<Vec<Event>> {
     let subnets: Vec<Subnet> = find_all(ctx, tx, &ListQuery::default().matching("network_id", network)).await?;
     let mut events = Vec::with_capacity(subnets.len());
@@ -288,7 +293,7 @@ async fn add_auto_addresses(ctx: &Ctx, tx: &mut Tx, subnet: &Subnet) -> Result<V
     Ok(changed_ports(before, after))
 }
 
-/// The ports whose addresses differ, as events to be emitted after the commit.
+/// The ports whose addresses differ, as events to be recorded.
 fn changed_ports(before: Vec<Port>, after: Vec<Port>) -> Vec<Event> {
     let mut after: HashMap<PortId, Port> = after.into_iter().map(|port| (port.id, port)).collect();
     let pairs = before.into_iter().filter_map(|before| Some((after.remove(&before.id)?, before)));

@@ -72,7 +72,7 @@ impl Callee for Endpoint<'_> {
         _host: Option<String>,
     ) -> Result<payload::Network, RpcError> {
         let mut conn = self.ctx.db().reader().await?;
-        let network: Network = resource::find(self.ctx, &mut conn, &network.to_string()).await?;
+        let network: Network = resource::find_any(self.ctx, &mut conn, &network.to_string()).await?;
         Ok(payload::Network::from(&network))
     }
 
@@ -198,7 +198,7 @@ impl Endpoint<'_> {
         let Some(port) = self.port(device).await? else { return Ok(()) };
         if host.is_some_and(|host| host != port.binding.host) {
             tracing::debug!(port = %port.id, host, "wired on a host it is not bound to");
-            return Ok(());
+            return provisioning::wired_elsewhere(self.ctx, &port).await;
         }
         provisioning::release(self.ctx, port.id, Entity::L2).await
     }

@@ -4,76 +4,82 @@ use std::collections::BTreeSet;
 
 use db::device;
 use rpc::{l2_agent::Client, payload};
-use types::{NetworkId, SecurityGroupId, Segment, network::Network, port::Port};
+use types::{NetworkId, PortId, SecurityGroupId, Segment, network::Network, port::Port};
 
 use crate::{Ctx, Result};
 
 /// A network's MTU was given in a request.
-pub async fn network_updated(ctx: &Ctx, network: &Network) {
-    client(ctx).network_update(&ctx.caller, payload::Network::from(network)).await;
+pub async fn network_updated(ctx: &Ctx, network: &Network) -> Result<()> {
+    Ok(client(ctx).network_update(&ctx.caller, payload::Network::from(network)).await?)
 }
 
 /// A network is gone.
-pub async fn network_deleted(ctx: &Ctx, network: NetworkId) {
-    client(ctx).network_delete(&ctx.caller, network).await;
+pub async fn network_deleted(ctx: &Ctx, network: NetworkId) -> Result<()> {
+    Ok(client(ctx).network_delete(&ctx.caller, network).await?)
 }
 
-/// A port was made.
-pub async fn port_created(ctx: &Ctx, port: &Port) {
-    tell_port(ctx, port).await;
-    tell_members(ctx, port.security_groups.iter().copied().collect()).await;
+/// A port was made, or its wiring or filtering changed. One that is bound to no segment is nobody's business yet.
+pub async fn port_changed(ctx: &Ctx, port: &Port) -> Result<()> {
+    let Some(segment) = bound_segment(ctx, port).await? else { return Ok(()) };
+    let (network_type, id) = (Some(segment.network_type), segment.segmentation_id);
+    let port = payload::Port::new(port.clone(), &ctx.config().dns_domain);
+    Ok(client(ctx).port_update(&ctx.caller, port, network_type, id, segment.physical_network).await?)
 }
 
-/// A port changed; told only if its wiring or its filtering did.
-pub async fn port_updated(ctx: &Ctx, before: &Port, after: &Port) {
-    if is_rewired(before, after) {
-        tell_port(ctx, after).await;
-    }
+/// The groups whose members differ by a change of a port.
+pub fn groups_touched(before: &Port, after: &Port) -> BTreeSet<SecurityGroupId> {
     let addressed = before.fixed_ips != after.fixed_ips
         || before.allowed_address_pairs != after.allowed_address_pairs
         || before.mac_address != after.mac_address;
-    let (was, is): (BTreeSet<_>, BTreeSet<_>) =
-        (before.security_groups.iter().copied().collect(), after.security_groups.iter().copied().collect());
-    let groups =
-        if addressed { was.union(&is).copied().collect() } else { was.symmetric_difference(&is).copied().collect() };
-    tell_members(ctx, groups).await;
+    let (was, is) = (groups(before), groups(after));
+    if addressed { was.union(&is).copied().collect() } else { was.symmetric_difference(&is).copied().collect() }
 }
 
 /// Another binding of a port became the active one: its old host lets go of it, its new host takes it.
-pub async fn binding_activated(ctx: &Ctx, before: &Port, after: &Port) {
-    let old_host = before.binding.host.clone();
-    client(ctx).binding_deactivate(&ctx.caller, before.id, old_host, before.network_id).await;
-    client(ctx).binding_activate(&ctx.caller, after.id, after.binding.host.clone()).await;
+pub async fn binding_activated(
+    ctx: &Ctx,
+    port: PortId,
+    network: NetworkId,
+    old_host: &str,
+    new_host: &str,
+) -> Result<()> {
+    client(ctx).binding_deactivate(&ctx.caller, port, old_host.to_owned(), network).await?;
+    Ok(client(ctx).binding_activate(&ctx.caller, port, new_host.to_owned()).await?)
 }
 
 /// A port is gone.
-pub async fn port_deleted(ctx: &Ctx, port: &Port) {
-    client(ctx).port_delete(&ctx.caller, port.id).await;
-    tell_members(ctx, port.security_groups.iter().copied().collect()).await;
+pub async fn port_deleted(ctx: &Ctx, port: PortId) -> Result<()> {
+    Ok(client(ctx).port_delete(&ctx.caller, port).await?)
+}
+
+/// Addresses of these groups' members changed.
+pub async fn members_changed(ctx: &Ctx, groups: impl Iterator<Item = SecurityGroupId>) -> Result<()> {
+    let groups: BTreeSet<SecurityGroupId> = groups.collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    Ok(client(ctx).security_groups_member_updated(&ctx.caller, groups.into_iter().collect()).await?)
 }
 
 /// A rule of a group was made or is gone.
-pub async fn security_group_rules_changed(ctx: &Ctx, group: SecurityGroupId) {
-    client(ctx).security_groups_rule_updated(&ctx.caller, vec![group]).await;
+pub async fn security_group_rules_changed(ctx: &Ctx, group: SecurityGroupId) -> Result<()> {
+    Ok(client(ctx).security_groups_rule_updated(&ctx.caller, vec![group]).await?)
 }
 
 fn client(ctx: &Ctx) -> Client {
     Client::new(ctx.parts.bus.clone()).to_all()
 }
 
-async fn tell_members(ctx: &Ctx, groups: BTreeSet<SecurityGroupId>) {
-    if !groups.is_empty() {
-        client(ctx).security_groups_member_updated(&ctx.caller, groups.into_iter().collect()).await;
-    }
+fn groups(port: &Port) -> BTreeSet<SecurityGroupId> {
+    port.security_groups.iter().copied().collect()
 }
 
-/// A change of status alone is the agent's own news and not told back.
-fn is_rewired(before: &Port, after: &Port) -> bool {
+/// Whether agents have to wire or filter a port anew. A change of status alone is the agent's own news and not told back.
+pub fn is_rewired(before: &Port, after: &Port) -> bool {
     let bound = |port: &Port| {
         let binding = &port.binding;
         (binding.host.clone(), binding.vnic_type.clone(), binding.vif_type.clone(), binding.profile.clone())
     };
-    let groups = |port: &Port| port.security_groups.iter().copied().collect::<BTreeSet<_>>();
     before.mac_address != after.mac_address
         || before.admin_state_up != after.admin_state_up
         || before.port_security_enabled != after.port_security_enabled
@@ -82,19 +88,6 @@ fn is_rewired(before: &Port, after: &Port) -> bool {
         || groups(before) != groups(after)
         || (before.fixed_ips != after.fixed_ips && !after.security_groups.is_empty())
         || bound(before) != bound(after)
-}
-
-/// Ports that are bound to no segment are nobody's business yet.
-async fn tell_port(ctx: &Ctx, port: &Port) {
-    match bound_segment(ctx, port).await {
-        Ok(Some(segment)) => {
-            let (network_type, id) = (Some(segment.network_type), segment.segmentation_id);
-            let port = payload::Port::new(port.clone(), &ctx.config().dns_domain);
-            client(ctx).port_update(&ctx.caller, port, network_type, id, segment.physical_network).await;
-        }
-        Ok(None) => {}
-        Err(error) => tracing::error!(%error, port = %port.id, "L2 agents were not told of a change"),
-    }
 }
 
 async fn bound_segment(ctx: &Ctx, port: &Port) -> Result<Option<Segment>> {

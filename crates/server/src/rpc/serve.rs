@@ -81,7 +81,7 @@ async fn run(
     method: &str,
     args: &Value,
 ) -> Result<Value, RpcError> {
-    let ctx = Ctx { parts, caller };
+    let ctx = Ctx::of(parts, caller);
     let endpoint = Endpoint { ctx: &ctx };
     retrying_if(RpcError::is_retryable, || dispatch(&endpoint, interface, method, args)).await
 }

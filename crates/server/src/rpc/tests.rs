@@ -102,6 +102,7 @@ async fn an_operator_disables_describes_and_deletes_an_agent() {
     let given = types::attribute::Attributes::for_update(Agent::TABLE, given.as_object().unwrap().clone()).unwrap();
     let agent = Agent::update(&ctx, &id, given, Condition::default()).await.unwrap();
     assert_eq!((agent.admin_state_up, agent.description.as_deref()), (false, Some("rack 3")));
+    event::settle(&ctx).await;
     let told = listener.next().await.unwrap();
     assert_eq!((told.method.as_str(), told.args), ("agent_updated", json!({"payload": {"admin_state_up": false}})));
     Agent::delete(&ctx, &id, Condition::default()).await.unwrap();

@@ -13,15 +13,18 @@ use serde_json::{Map, Value};
 use types::{AgentId, NetworkId, agent::kind, device::dhcp_device_id};
 
 use super::choice;
-use crate::{Ctx, Refusal, Result};
+use crate::{
+    Ctx, Refusal, Result,
+    event::{self, Event, Hosted, Recorded},
+};
 
-/// The agents of a network, and which of them were only just given it.
-#[derive(Debug, Clone, Default)]
+/// The agents of a network.
+#[derive(Debug, Default)]
 pub struct Hosting {
     /// All of them.
     pub agents: Vec<Agent>,
-    /// Those that do not know it yet.
-    pub new: Vec<Agent>,
+    /// The message to each that was only just given it, to be told before all else.
+    pub new: Vec<Recorded>,
 }
 
 /// The agents that serve a network, after giving it to more of them if it has too few.
@@ -43,11 +46,12 @@ pub async fn ensure(ctx: &Ctx, network: NetworkId) -> Result<Hosting> {
     }
     let mut new = Vec::new();
     for agent in chosen {
-        if bind(ctx, network, agent.id, wanted, false).await? {
-            new.push(agent);
+        let hosted = Hosted { network, agent: agent.id, host: agent.host.clone() };
+        if let Some(recorded) = bind(ctx, &hosted, wanted, Some(Event::DhcpNetworkScheduled(hosted.clone()))).await? {
+            new.push(recorded);
+            agents.push(agent);
         }
     }
-    agents.extend(new.iter().cloned());
     Ok(Hosting { agents, new })
 }
 
@@ -66,7 +70,11 @@ pub async fn auto_schedule(ctx: &Ctx, host: &str) -> Result<()> {
     for network in ids {
         let hints = hints.get(&network).map_or(&[][..], Vec::as_slice);
         if choice::in_zone(&agent, hints, &ctx.config().default_availability_zones) {
-            bind(ctx, network, agent.id, wanted, false).await?;
+            // The agent is about to fetch what it serves, so it need not be told.
+            let hosted = Hosted { network, agent: agent.id, host: agent.host.clone() };
+            if let Some(recorded) = bind(ctx, &hosted, wanted, None).await? {
+                recorded.emit(ctx).await;
+            }
         }
     }
     Ok(())
@@ -100,23 +108,23 @@ pub async fn add(ctx: &Ctx, agent: AgentId, network: NetworkId) -> Result<()> {
         return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, "InvalidDHCPAgent", message).into());
     }
     drop(conn);
-    if !bind(ctx, network, agent, ctx.config().dhcp_agents_per_network, true).await? {
+    let hosted = Hosted { network, agent, host: found.host };
+    let limit = ctx.config().dhcp_agents_per_network;
+    let Some(recorded) = bind(ctx, &hosted, limit, Some(Event::DhcpNetworkAdded(hosted.clone()))).await? else {
         let message = format!("The network {network} has been already hosted by the DHCP Agent {agent}.");
         return Err(Refusal::conflict("NetworkHostedByDHCPAgent", message).into());
-    }
-    crate::rpc::dhcp_agent::network_added(ctx, network, &found.host).await;
+    };
+    recorded.emit(ctx).await;
     Ok(())
 }
 
 /// An operator takes a network from an agent; its port there is kept for the next one.
 pub async fn remove(ctx: &Ctx, agent: AgentId, network: NetworkId) -> Result<()> {
-    let found = release(ctx, agent, network).await?;
-    crate::rpc::dhcp_agent::network_removed(ctx, network, &found.host).await;
-    Ok(())
+    release(ctx, agent, network, true).await
 }
 
-/// Takes a network from an agent without telling it.
-pub(super) async fn release(ctx: &Ctx, agent: AgentId, network: NetworkId) -> Result<Agent> {
+/// Takes a network from an agent, telling it or not.
+pub(super) async fn release(ctx: &Ctx, agent: AgentId, network: NetworkId, tell: bool) -> Result<()> {
     let mut tx = ctx.db().begin().await?;
     let found = agent::agent_by_id(&mut tx, agent).await?.ok_or_else(|| Refusal::not_found("Agent", agent))?;
     if !dhcp_binding::binding_delete(&mut tx, network, agent).await? {
@@ -125,24 +133,31 @@ pub(super) async fn release(ctx: &Ctx, agent: AgentId, network: NetworkId) -> Re
     }
     let device_id = dhcp_device_id(&found.host, network);
     dhcp_binding::dhcp_port_rename(&mut tx, &device_id, RESERVED_DEVICE_ID).await?;
+    let removed = Event::DhcpNetworkRemoved(Hosted { network, agent, host: found.host });
+    let recorded = event::record(ctx, &mut tx, if tell { vec![removed] } else { Vec::new() }).await?;
     tx.commit().await?;
-    Ok(found)
+    recorded.emit(ctx).await;
+    Ok(())
 }
 
-/// Takes a free place on the network for the agent; false when there is none, or it has one already. That the network
-/// or the agent vanished meanwhile is no error either: there is nothing to serve, or nobody.
-async fn bind(ctx: &Ctx, network: NetworkId, agent: AgentId, limit: usize, exceed: bool) -> Result<bool> {
+/// Takes a free place on the network for the agent; nothing when there is none, or it has one already. That the network
+/// or the agent vanished meanwhile is no error either: there is nothing to serve, or nobody. An operator may exceed the
+/// limit.
+async fn bind(ctx: &Ctx, hosted: &Hosted, limit: usize, event: Option<Event>) -> Result<Option<Recorded>> {
+    let Hosted { network, agent, .. } = *hosted;
+    let exceed = matches!(event, Some(Event::DhcpNetworkAdded(_)));
     let mut tx = ctx.db().begin().await?;
     let taken = dhcp_binding::binding_indexes(&mut tx, network).await?;
-    let Some(index) = choice::vacant_index(&taken, limit, exceed) else { return Ok(false) };
+    let Some(index) = choice::vacant_index(&taken, limit, exceed) else { return Ok(None) };
     match dhcp_binding::binding_insert(&mut tx, network, agent, index).await {
         Ok(()) => {}
-        Err(DbError::Duplicate { .. } | DbError::ForeignKey { .. }) => return Ok(false),
+        Err(DbError::Duplicate { .. } | DbError::ForeignKey { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
+    let recorded = event::record(ctx, &mut tx, event.into_iter().collect()).await?;
     tx.commit().await?;
     tracing::info!(%network, %agent, index, "network given to a DHCP agent");
-    Ok(true)
+    Ok(Some(recorded))
 }
 
 /// The enabled agents that do not serve the network yet, are alive or starting, in a wanted zone, and on a host that

@@ -68,15 +68,17 @@ pub async fn reschedule(ctx: &Ctx) -> Result<()> {
     for (network, agent) in dead {
         let (host, silent) = (&agent.host, choice::dead_limit(ctx.config().agent_down_time));
         tracing::warn!(%network, "taken from the DHCP agent on {host}, which has been silent for {silent:?}");
-        match dhcp::release(ctx, agent.id, network).await {
+        match dhcp::release(ctx, agent.id, network, false).await {
             // Another server was faster; giving the network away is still worth a try.
-            Ok(_) | Err(Error::Refused(_)) => {}
+            Ok(()) | Err(Error::Refused(_)) => {}
             Err(error) => tracing::error!(%error, %network, "could not be taken from a dead DHCP agent"),
         }
         match dhcp::ensure(ctx, network).await {
             Ok(hosting) => {
-                for agent in hosting.new {
-                    crate::rpc::dhcp_agent::network_added(ctx, network, &agent.host).await;
+                for recorded in hosting.new {
+                    if let Err(error) = recorded.tell_now(ctx).await {
+                        tracing::error!(%error, %network, "its new DHCP agent was not told");
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, %network, "could not be given to another DHCP agent"),

@@ -6,7 +6,7 @@ use serde_json::json;
 use types::{NetworkId, NetworkType, Segment, SegmentId, agent::kind, device::dhcp_device_id};
 
 use super::{choice, dhcp, failover};
-use crate::{Ctx, Error, resource, testing};
+use crate::{Ctx, Error, event, resource, testing};
 
 const DOWN_TIME: Duration = Duration::from_secs(75);
 
@@ -176,6 +176,7 @@ async fn operators_add_and_remove_and_are_told_what_is_wrong() {
     dhcp::remove(&ctx, other.id, network.id).await.unwrap();
     assert_eq!(kind_of(dhcp::remove(&ctx, other.id, network.id).await.unwrap_err()), "NetworkNotHostedByDhcpAgent");
     assert_eq!(hosts(&ctx, network.id).await, [this.host.clone()].into());
+    event::settle(&ctx).await;
     let methods: Vec<String> = told(&mut listener).await.into_iter().map(|(method, _)| method).collect();
     assert_eq!(methods, ["network_create_end", "network_delete_end"]);
 }

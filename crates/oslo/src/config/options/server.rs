@@ -65,16 +65,10 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Whether agents that are disabled keep what they serve.")
                 .idle(),
             boolean("notify_nova_on_port_status_changes", true)
-                .help("Whether Nova hears of a port's change of status.")
-                .idle(),
+                .help("Whether Nova hears of a port's change of status."),
             boolean("notify_nova_on_port_data_changes", true)
-                .help("Whether Nova hears of a port's change of addresses.")
-                .idle(),
-            int("send_events_interval")
-                .min(1)
-                .default("2")
-                .help("Seconds over which events for Nova are collected.")
-                .idle(),
+                .help("Whether Nova hears of a port's change of addresses."),
+            int("send_events_interval").min(1).default("2").help("Seconds over which events for Nova are collected."),
             boolean("ipv6_pd_enabled", false)
                 .help("Whether an IPv6 subnet without CIDR or pool waits for prefix delegation.")
                 .idle(),
@@ -260,11 +254,13 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         name: "nova",
         options: &[
-            text("region_name").help("Region of Nova in the catalogue.").idle(),
+            text("region_name").help("Region of Nova in the catalogue."),
             choice("endpoint_type", &["public", "admin", "internal"])
                 .default("public")
-                .help("Which of Nova's endpoints to call.")
-                .idle(),
+                .help("Which of Nova's endpoints to call."),
+            boolean("live_migration_events", true).help(
+                "Whether Nova hears of the wiring alone while an instance migrates, as it has expected since 2019.",
+            ),
         ],
     },
     Group {

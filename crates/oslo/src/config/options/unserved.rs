@@ -351,7 +351,6 @@ pub(super) static GROUPS: &[Group] = &[
         name: "nova",
         options: &[
             unserved("collect_timing"),
-            unserved("live_migration_events"),
             unserved("split_loggers"),
             unserved("tls_ciphers"),
             unserved("tls_min_version"),

@@ -1,0 +1,290 @@
+//! What follows a change: agents, the compute service and watchers of the API hear of it.
+//!
+//! An operation [records](record) its events in the transaction that causes them, commits, and [emits](Recorded::emit)
+//! them. Who is told of an event, and by which function, is one `match` for each audience: [`tell`] for agents,
+//! [`crate::nova`] for the compute service, [`crate::notification`] for watchers.
+//!
+//! Where the audience is outside this process, what it is to be told stands in the database as part of the transaction
+//! until it has been told ([`outbox`]), so that no end of this process loses it; it may then be told twice, which all of
+//! them take. Where nobody outside listens, nothing is written: an event of this process ends with it, and so do those
+//! who listen.
+//!
+//! Events of one resource are told in the order in which they were emitted.
+
+mod lane;
+pub mod outbox;
+mod tell;
+
+use std::sync::Arc;
+
+use db::Tx;
+use serde_json::Value;
+use types::{
+    AgentId, NetworkId,
+    agent::Agent,
+    network::Network,
+    port::Port,
+    security_group::{SecurityGroup, SecurityGroupRule},
+    subnet::Subnet,
+};
+
+use crate::{
+    Ctx, Parts, Result,
+    notification::{self, Notice},
+    nova::ServerEvent,
+    provisioning::Entity,
+};
+
+use lane::Item;
+pub use lane::Queue;
+use outbox::{Audience, Stored};
+use tell::Telling;
+
+/// Something that has happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A network was made.
+    NetworkCreated(Arc<Network>),
+    /// A network was changed; `mtu` says whether its MTU was given.
+    NetworkUpdated {
+        /// As it is now.
+        network: Arc<Network>,
+        /// Whether the request named the MTU.
+        mtu: bool,
+    },
+    /// A network is gone.
+    NetworkDeleted(Arc<Network>),
+    /// A subnet was made.
+    SubnetCreated(Arc<Subnet>),
+    /// A subnet was changed.
+    SubnetUpdated(Arc<Subnet>),
+    /// A subnet is gone.
+    SubnetDeleted(Arc<Subnet>),
+    /// A port was made.
+    PortCreated(Arc<Port>),
+    /// A port was changed, by a request or by its agent.
+    PortUpdated {
+        /// As it was.
+        before: Arc<Port>,
+        /// As it is now.
+        after: Arc<Port>,
+    },
+    /// Nothing is left that a port waits for.
+    PortProvisioned {
+        /// As it was.
+        before: Arc<Port>,
+        /// As it is now.
+        after: Arc<Port>,
+        /// What it waited for last.
+        by: Entity,
+    },
+    /// A port was wired on a host it is not bound to, or not yet: an instance arrives there.
+    PortWiredElsewhere(Arc<Port>),
+    /// Another of a port's bindings became the active one.
+    PortBindingActivated {
+        /// On its old host.
+        before: Arc<Port>,
+        /// On its new host.
+        after: Arc<Port>,
+    },
+    /// A port is gone.
+    PortDeleted(Arc<Port>),
+    /// A group was made.
+    SecurityGroupCreated(Arc<SecurityGroup>),
+    /// A group was changed, other than in its rules.
+    SecurityGroupUpdated(Arc<SecurityGroup>),
+    /// A group is gone.
+    SecurityGroupDeleted(Arc<SecurityGroup>),
+    /// A rule was added to a group.
+    SecurityGroupRuleCreated(Arc<SecurityGroupRule>),
+    /// A rule was described anew; it filters as before.
+    SecurityGroupRuleUpdated(Arc<SecurityGroupRule>),
+    /// A rule is gone.
+    SecurityGroupRuleDeleted(Arc<SecurityGroupRule>),
+    /// The scheduler gave a network to a DHCP agent.
+    DhcpNetworkScheduled(Hosted),
+    /// An operator gave a network to a DHCP agent.
+    DhcpNetworkAdded(Hosted),
+    /// An operator took a network from a DHCP agent.
+    DhcpNetworkRemoved(Hosted),
+    /// An operator changed an agent.
+    AgentUpdated {
+        /// As it is now.
+        agent: Arc<Agent>,
+        /// Whether it was enabled or disabled.
+        switched: bool,
+    },
+    /// An operator had an agent forgotten.
+    AgentDeleted(Arc<Agent>),
+    /// The tags of a resource were changed.
+    Tagged(Tagged),
+}
+
+/// A change of tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The resource's collection, `networks`.
+    pub parent: &'static str,
+    /// The resource.
+    pub parent_id: String,
+    /// `create`, `update`, `delete` or `delete_all`.
+    pub action: &'static str,
+    /// The tags that were named.
+    pub tags: Option<Vec<String>>,
+}
+
+/// A network on a DHCP agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosted {
+    /// The network.
+    pub network: NetworkId,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its host.
+    pub host: String,
+}
+
+/// What a request does to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `POST`
+    Create,
+    /// `PUT`
+    Update,
+    /// `DELETE`
+    Delete,
+}
+
+/// What one transaction has to tell, until it is committed and [emitted](Recorded::emit).
+#[derive(Debug)]
+#[must_use = "agents wait for it until another server finds it in the database"]
+pub struct Recorded {
+    agents: Vec<Stored<Telling>>,
+    nova: Vec<Stored<ServerEvent>>,
+    watchers: Vec<Stored<Notice>>,
+}
+
+impl Action {
+    /// Its name in the event types of notifications.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl Event {
+    /// The resource that this event is about, as REST shows it, if it is one of that name and the event that action.
+    pub(crate) fn shown(&self, singular: &str, action: Action) -> Option<Value> {
+        fn json(value: &impl serde::Serialize) -> Option<Value> {
+            serde_json::to_value(value).ok()
+        }
+        match (singular, action, self) {
+            ("network", Action::Create, Self::NetworkCreated(network))
+            | ("network", Action::Update, Self::NetworkUpdated { network, .. })
+            | ("network", Action::Delete, Self::NetworkDeleted(network)) => json(&**network),
+            ("subnet", Action::Create, Self::SubnetCreated(subnet))
+            | ("subnet", Action::Update, Self::SubnetUpdated(subnet))
+            | ("subnet", Action::Delete, Self::SubnetDeleted(subnet)) => json(&**subnet),
+            ("port", Action::Create, Self::PortCreated(port))
+            | ("port", Action::Update, Self::PortUpdated { after: port, .. })
+            | ("port", Action::Delete, Self::PortDeleted(port)) => json(&**port),
+            ("security_group", Action::Create, Self::SecurityGroupCreated(group))
+            | ("security_group", Action::Update, Self::SecurityGroupUpdated(group))
+            | ("security_group", Action::Delete, Self::SecurityGroupDeleted(group)) => json(&**group),
+            ("security_group_rule", Action::Create, Self::SecurityGroupRuleCreated(rule))
+            | ("security_group_rule", Action::Update, Self::SecurityGroupRuleUpdated(rule))
+            | ("security_group_rule", Action::Delete, Self::SecurityGroupRuleDeleted(rule)) => json(&**rule),
+            ("agent", Action::Update, Self::AgentUpdated { agent, .. })
+            | ("agent", Action::Delete, Self::AgentDeleted(agent)) => json(&**agent),
+            _ => None,
+        }
+    }
+}
+
+/// Records, as part of the transaction, who is to be told what. To be called when the rows that changed are written, so
+/// that those who change the same resource record one after the other.
+pub async fn record(ctx: &Ctx, tx: &mut Tx, events: Vec<Event>) -> Result<Recorded> {
+    let nova = ctx.parts.nova.as_ref().map(|nova| nova.events_of(ctx, &events)).unwrap_or_default();
+    let notices = if ctx.parts.notifier.is_some() { notification::ends(ctx, &events) } else { Vec::new() };
+    let agents: Vec<Telling> = events.into_iter().filter_map(Telling::of).collect();
+    let outbox = ctx.parts.outbox.as_deref();
+    Ok(Recorded {
+        agents: outbox::store(outbox, ctx, tx, Audience::Agents, agents).await?,
+        nova: outbox::store(outbox, ctx, tx, Audience::Nova, nova).await?,
+        watchers: outbox::store(outbox, ctx, tx, Audience::Watchers, notices).await?,
+    })
+}
+
+impl Recorded {
+    /// Hands it on, now that the transaction is committed. Telling it happens beside the request.
+    pub async fn emit(self, ctx: &Ctx) {
+        let parts = &ctx.parts;
+        for stored in self.agents {
+            let Some(receipt) = parts.receipt_unless_behind(stored.row) else { continue };
+            for telling in stored.items {
+                let ctx = Ctx::of(Arc::clone(parts), ctx.caller.clone());
+                parts.events.push(Item { ctx, telling, receipt: receipt.clone() }).await;
+            }
+        }
+        for stored in self.nova {
+            let Some(receipt) = parts.receipt_unless_behind(stored.row) else { continue };
+            if let Some(nova) = &parts.nova {
+                stored.items.into_iter().for_each(|event| nova.push(event, receipt.clone()));
+            }
+        }
+        for stored in self.watchers {
+            let Some(receipt) = parts.receipt_unless_behind(stored.row) else { continue };
+            if let Some(notifier) = &parts.notifier {
+                stored.items.into_iter().for_each(|notice| notifier.push(&ctx.caller, notice, receipt.clone()));
+            }
+        }
+    }
+}
+
+impl Recorded {
+    /// Tells agents at once and not beside the request, for what others are about to be told after it.
+    pub async fn tell_now(self, ctx: &Ctx) -> Result<()> {
+        for stored in self.agents {
+            let receipt = ctx.parts.receipt_unless_behind(stored.row).flatten();
+            for telling in stored.items {
+                if let Err(error) = telling.tell_boxed(ctx).await {
+                    receipt.iter().for_each(|receipt| receipt.leave());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells what is emitted, and what other servers could not, until it is dropped.
+pub async fn follow(parts: Arc<Parts>) {
+    let nova = async {
+        if let Some(nova) = &parts.nova {
+            nova.run().await;
+        }
+    };
+    let watchers = async {
+        if let Some(notifier) = &parts.notifier {
+            notifier.run().await;
+        }
+    };
+    let outbox = async {
+        if let Some(outbox) = &parts.outbox {
+            outbox.run(&parts).await;
+        }
+    };
+    tokio::join!(parts.events.follow(), nova, watchers, outbox);
+}
+
+/// Follows up the events emitted so far.
+#[cfg(test)]
+pub(crate) async fn settle(ctx: &Ctx) {
+    ctx.parts.events.settle().await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! What agents are told of an event.
+//!
+//! A [`Telling`] is the event as agents need it: small enough to be stored with the change that caused it, and complete
+//! as to what is gone when it is read again. The resource itself is not stored: who reads a telling from the database
+//! tells of the resource as it is by then, which is what agents want to know.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    pin::Pin,
+    sync::Arc,
+};
+
+use db::Conn;
+use serde::{Deserialize, Serialize};
+use types::{
+    NetworkId, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp, port::Port, subnet::Subnet,
+};
+
+use super::{Event, Hosted};
+use crate::{
+    Ctx, Error, Result, provisioning,
+    resource::{self, Resource},
+    rpc::{dhcp_agent, l2_agent},
+};
+
+/// What has happened, as agents need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum News {
+    NetworkUpdated { id: NetworkId, mtu: bool },
+    NetworkDeleted { id: NetworkId },
+    SubnetCreated { id: SubnetId, network_id: NetworkId },
+    SubnetUpdated { id: SubnetId, network_id: NetworkId },
+    SubnetDeleted { id: SubnetId, network_id: NetworkId },
+    PortCreated { id: PortId },
+    PortUpdated { id: PortId, dhcp: bool, wiring: bool, groups: BTreeSet<SecurityGroupId> },
+    PortBindingActivated { id: PortId, network_id: NetworkId, left: String, entered: String },
+    PortDeleted { id: PortId, network_id: NetworkId, fixed_ips: Vec<FixedIp>, groups: BTreeSet<SecurityGroupId> },
+    SecurityGroupRulesChanged { id: SecurityGroupId },
+    DhcpNetworkAdded { network_id: NetworkId, host: String },
+    DhcpNetworkRemoved { network_id: NetworkId, host: String },
+    DhcpAgentSwitched { host: String, admin_state_up: bool },
+}
+
+/// The resource it is about, where it is at hand.
+#[derive(Debug, Clone)]
+enum Known {
+    Network(Arc<Network>),
+    Subnet(Arc<Subnet>),
+    Port(Arc<Port>),
+    Nothing,
+}
+
+/// Something that agents are to be told.
+#[derive(Debug, Clone)]
+pub(super) struct Telling {
+    news: News,
+    known: Known,
+}
+
+impl Telling {
+    /// What agents have to hear of an event, if anything.
+    pub(super) fn of(event: Event) -> Option<Self> {
+        let (news, known) = match event {
+            Event::NetworkUpdated { network, mtu } => {
+                (News::NetworkUpdated { id: network.id, mtu }, Known::Network(network))
+            }
+            Event::NetworkDeleted(network) => (News::NetworkDeleted { id: network.id }, Known::Nothing),
+            Event::SubnetCreated(subnet) => {
+                (News::SubnetCreated { id: subnet.id, network_id: subnet.network_id }, Known::Subnet(subnet))
+            }
+            Event::SubnetUpdated(subnet) => {
+                (News::SubnetUpdated { id: subnet.id, network_id: subnet.network_id }, Known::Subnet(subnet))
+            }
+            Event::SubnetDeleted(subnet) => {
+                (News::SubnetDeleted { id: subnet.id, network_id: subnet.network_id }, Known::Nothing)
+            }
+            Event::PortCreated(port) => (News::PortCreated { id: port.id }, Known::Port(port)),
+            Event::PortUpdated { before, after } => {
+                let (dhcp, wiring) = (dhcp_agent::is_concerned(&before, &after), l2_agent::is_rewired(&before, &after));
+                let groups = l2_agent::groups_touched(&before, &after);
+                if !dhcp && !wiring && groups.is_empty() {
+                    return None;
+                }
+                (News::PortUpdated { id: after.id, dhcp, wiring, groups }, Known::Port(after))
+            }
+            Event::PortBindingActivated { before, after } => {
+                let (left, entered) = (before.binding.host.clone(), after.binding.host.clone());
+                let (id, network_id) = (after.id, after.network_id);
+                (News::PortBindingActivated { id, network_id, left, entered }, Known::Port(after))
+            }
+            Event::PortDeleted(port) => {
+                let groups = port.security_groups.iter().copied().collect();
+                let (id, network_id, fixed_ips) = (port.id, port.network_id, port.fixed_ips.clone());
+                (News::PortDeleted { id, network_id, fixed_ips, groups }, Known::Nothing)
+            }
+            Event::SecurityGroupRuleCreated(rule) | Event::SecurityGroupRuleDeleted(rule) => {
+                (News::SecurityGroupRulesChanged { id: rule.security_group_id }, Known::Nothing)
+            }
+            Event::SecurityGroupDeleted(group) => (News::SecurityGroupRulesChanged { id: group.id }, Known::Nothing),
+            Event::DhcpNetworkAdded(Hosted { network, host, .. })
+            | Event::DhcpNetworkScheduled(Hosted { network, host, .. }) => {
+                (News::DhcpNetworkAdded { network_id: network, host }, Known::Nothing)
+            }
+            Event::DhcpNetworkRemoved(Hosted { network, host, .. }) => {
+                (News::DhcpNetworkRemoved { network_id: network, host }, Known::Nothing)
+            }
+            Event::AgentUpdated { agent, switched: true } if agent.agent_type == types::agent::kind::DHCP => {
+                let (host, admin_state_up) = (agent.host.clone(), agent.admin_state_up);
+                (News::DhcpAgentSwitched { host, admin_state_up }, Known::Nothing)
+            }
+            // A network without subnets has nothing that an agent could do, a group without ports neither, and a change
+            // of status is the agent's own news.
+            Event::NetworkCreated(_)
+            | Event::SecurityGroupCreated(_)
+            | Event::SecurityGroupUpdated(_)
+            | Event::SecurityGroupRuleUpdated(_)
+            | Event::PortProvisioned { .. }
+            | Event::PortWiredElsewhere(_)
+            | Event::AgentUpdated { .. }
+            | Event::AgentDeleted(_)
+            | Event::Tagged(_) => return None,
+        };
+        Some(Self { news, known })
+    }
+
+    /// Names the resource whose events must keep their order.
+    pub(super) fn key(&self) -> usize {
+        let mut hasher = DefaultHasher::new();
+        match &self.news {
+            News::NetworkUpdated { id: network_id, .. }
+            | News::NetworkDeleted { id: network_id }
+            | News::SubnetCreated { network_id, .. }
+            | News::SubnetUpdated { network_id, .. }
+            | News::SubnetDeleted { network_id, .. }
+            | News::DhcpNetworkAdded { network_id, .. }
+            | News::DhcpNetworkRemoved { network_id, .. } => network_id.hash(&mut hasher),
+            News::PortCreated { id }
+            | News::PortUpdated { id, .. }
+            | News::PortBindingActivated { id, .. }
+            | News::PortDeleted { id, .. } => id.hash(&mut hasher),
+            News::SecurityGroupRulesChanged { id } => id.hash(&mut hasher),
+            News::DhcpAgentSwitched { host, .. } => host.hash(&mut hasher),
+        }
+        usize::try_from(hasher.finish() >> 32).unwrap_or_default()
+    }
+
+    /// Tells the agents. What is gone by now is told by the event of its end.
+    pub(super) async fn tell(&self, ctx: &Ctx) -> Result<()> {
+        match &self.news {
+            News::NetworkUpdated { id, mtu } => {
+                let Some(network) = self.network(ctx, *id).await? else { return Ok(()) };
+                dhcp_agent::network_updated(ctx, &network).await?;
+                if *mtu {
+                    l2_agent::network_updated(ctx, &network).await?;
+                }
+                Ok(())
+            }
+            News::NetworkDeleted { id } => {
+                dhcp_agent::network_deleted(ctx, *id).await?;
+                l2_agent::network_deleted(ctx, *id).await
+            }
+            News::SubnetCreated { id, .. } => match self.subnet(ctx, *id).await? {
+                Some(subnet) => dhcp_agent::subnet_created(ctx, &subnet).await,
+                None => Ok(()),
+            },
+            News::SubnetUpdated { id, .. } => {
+                let Some(subnet) = self.subnet(ctx, *id).await? else { return Ok(()) };
+                dhcp_agent::subnet_updated(ctx, &subnet).await?;
+                if !subnet.enable_dhcp {
+                    provisioning::release_unserved(&own(ctx), subnet.network_id).await;
+                }
+                Ok(())
+            }
+            News::SubnetDeleted { id, network_id } => {
+                dhcp_agent::subnet_deleted(ctx, *id, *network_id).await?;
+                provisioning::release_unserved(&own(ctx), *network_id).await;
+                Ok(())
+            }
+            News::PortCreated { id } => {
+                let Some(port) = self.port(ctx, *id).await? else { return Ok(()) };
+                dhcp_agent::port_created(ctx, &port).await?;
+                l2_agent::port_changed(ctx, &port).await?;
+                l2_agent::members_changed(ctx, port.security_groups.iter().copied()).await
+            }
+            News::PortUpdated { id, dhcp, wiring, groups } => {
+                if let Some(port) = self.port(ctx, *id).await? {
+                    if *dhcp {
+                        dhcp_agent::port_updated(ctx, &port).await?;
+                    }
+                    if *wiring {
+                        l2_agent::port_changed(ctx, &port).await?;
+                    }
+                }
+                l2_agent::members_changed(ctx, groups.iter().copied()).await
+            }
+            News::PortBindingActivated { id, network_id, left, entered } => {
+                if let Some(port) = self.port(ctx, *id).await? {
+                    l2_agent::port_changed(ctx, &port).await?;
+                }
+                l2_agent::binding_activated(ctx, *id, *network_id, left, entered).await
+            }
+            News::PortDeleted { id, network_id, fixed_ips, groups } => {
+                dhcp_agent::port_deleted(ctx, *id, *network_id, fixed_ips).await?;
+                l2_agent::port_deleted(ctx, *id).await?;
+                l2_agent::members_changed(ctx, groups.iter().copied()).await
+            }
+            News::SecurityGroupRulesChanged { id } => l2_agent::security_group_rules_changed(ctx, *id).await,
+            News::DhcpNetworkAdded { network_id, host } => dhcp_agent::network_added(ctx, *network_id, host).await,
+            News::DhcpNetworkRemoved { network_id, host } => dhcp_agent::network_removed(ctx, *network_id, host).await,
+            News::DhcpAgentSwitched { host, admin_state_up } => {
+                dhcp_agent::agent_updated(ctx, host, *admin_state_up).await
+            }
+        }
+    }
+
+    /// [`Self::tell`], for what is told while something else is.
+    pub(super) fn tell_boxed<'a>(&'a self, ctx: &'a Ctx) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(self.tell(ctx))
+    }
+
+    async fn network(&self, ctx: &Ctx, id: NetworkId) -> Result<Option<Arc<Network>>> {
+        match &self.known {
+            Known::Network(network) => Ok(Some(Arc::clone(network))),
+            _ => current(ctx, &id.to_string()).await,
+        }
+    }
+
+    async fn subnet(&self, ctx: &Ctx, id: SubnetId) -> Result<Option<Arc<Subnet>>> {
+        match &self.known {
+            Known::Subnet(subnet) => Ok(Some(Arc::clone(subnet))),
+            _ => current(ctx, &id.to_string()).await,
+        }
+    }
+
+    async fn port(&self, ctx: &Ctx, id: PortId) -> Result<Option<Arc<Port>>> {
+        match &self.known {
+            Known::Port(port) => Ok(Some(Arc::clone(port))),
+            _ => current(ctx, &id.to_string()).await,
+        }
+    }
+}
+
+/// The same request, by the server itself, which sees everything.
+fn own(ctx: &Ctx) -> Ctx {
+    Ctx::of(Arc::clone(&ctx.parts), ctx.caller.elevated())
+}
+
+/// The resource as it is now.
+async fn current<R: Resource>(ctx: &Ctx, id: &str) -> Result<Option<Arc<R>>> {
+    let mut conn: Conn = ctx.db().reader().await?;
+    match resource::find::<R>(&own(ctx), &mut conn, id).await {
+        Ok(found) => Ok(Some(Arc::new(found))),
+        Err(Error::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Serialize for Telling {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.news.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Telling {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Ok(Self { news: News::deserialize(deserializer)?, known: Known::Nothing })
+    }
+}
