@@ -159,24 +159,24 @@ impl Section<'_> {
             return Ok(Some(Named::Id(id)));
         }
         let name = self.text("username")?;
-        name.map(|name| Ok(Named::Name(name, self.domain_of("user")?))).transpose()
+        name.map(|name| Ok(Named::Name(name, self.domain_of("user_domain_id", "user_domain_name")?))).transpose()
     }
 
     /// The domain of the user or the project; the one that every Keystone has if none is named anywhere.
-    fn domain_of(&self, whose: &str) -> Result<Domain, ConfigError> {
-        for prefix in [format!("{whose}_domain"), "default_domain".to_owned()] {
-            if let Some(domain) = self.domain(&prefix)? {
+    fn domain_of(&self, id: &str, name: &str) -> Result<Domain, ConfigError> {
+        for (id, name) in [(id, name), ("default_domain_id", "default_domain_name")] {
+            if let Some(domain) = self.domain(id, name)? {
                 return Ok(domain);
             }
         }
         Ok(Domain::Id(DEFAULT_DOMAIN.to_owned()))
     }
 
-    fn domain(&self, prefix: &str) -> Result<Option<Domain>, ConfigError> {
-        if let Some(id) = self.text(&format!("{prefix}_id"))? {
+    fn domain(&self, id: &str, name: &str) -> Result<Option<Domain>, ConfigError> {
+        if let Some(id) = self.text(id)? {
             return Ok(Some(Domain::Id(id)));
         }
-        Ok(self.text(&format!("{prefix}_name"))?.map(Domain::Name))
+        Ok(self.text(name)?.map(Domain::Name))
     }
 
     fn scope(&self) -> Result<Scope, ConfigError> {
@@ -184,9 +184,12 @@ impl Section<'_> {
         if let Some(id) = self.text("project_id")? {
             found.push(("project_id", Scope::Project(Named::Id(id))));
         } else if let Some(name) = self.text("project_name")? {
-            found.push(("project_name", Scope::Project(Named::Name(name, self.domain_of("project")?))));
+            found.push((
+                "project_name",
+                Scope::Project(Named::Name(name, self.domain_of("project_domain_id", "project_domain_name")?)),
+            ));
         }
-        if let Some(domain) = self.domain("domain")? {
+        if let Some(domain) = self.domain("domain_id", "domain_name")? {
             found.push(("domain_id", Scope::Domain(domain)));
         }
         if let Some(scope) = self.text("system_scope")? {

@@ -12,7 +12,7 @@ use oslo::{
     context::{Context, is_request_id},
     keystone::middleware::{Caller, Middleware, Rejection},
 };
-use serde_json::json;
+use serde_json::Value;
 use tracing::Instrument;
 
 use super::{healthcheck::preferred, request};
@@ -20,6 +20,10 @@ use crate::ctx::Parts;
 
 /// The project of callers when nobody authenticates them, as upstream's `noauth` has it.
 const NOAUTH_PROJECT: &str = "fake_project_id";
+
+/// The body of a refusal, byte for byte as keystonemiddleware has it.
+const UNAUTHORIZED: &str = "{\"error\": {\"code\": 401, \"title\": \"Unauthorized\", \"message\": \"The request you have made \
+                            requires authentication.\"}}";
 
 /// How callers are known: `auth_strategy`.
 #[derive(Debug, Clone, Default)]
@@ -115,9 +119,7 @@ fn fill(context: &mut Context, caller: &Caller) {
 async fn refusal(rejection: Rejection, middleware: &Middleware, headers: &HeaderMap) -> Response<Body> {
     let (status, explanation, detail) = match rejection {
         Rejection::Unauthorized => {
-            let message = "The request you have made requires authentication.";
-            let body = json!({"error": {"code": 401, "title": "Unauthorized", "message": message}});
-            let response = respond(StatusCode::UNAUTHORIZED, "application/json", body.to_string());
+            let response = respond(StatusCode::UNAUTHORIZED, "application/json", UNAUTHORIZED.to_owned());
             return challenged(response, middleware).await;
         }
         Rejection::Nobody => (
@@ -164,8 +166,9 @@ fn explained(status: StatusCode, explanation: &str, detail: &str, headers: &Head
             respond(status, "text/html; charset=UTF-8", html)
         }
         "application/json" => {
-            let json = json!({"message": body, "code": title_line, "title": title});
-            respond(status, "application/json", json.to_string())
+            let json =
+                format!("{{\"message\": {}, \"code\": \"{title_line}\", \"title\": \"{title}\"}}", Value::from(body));
+            respond(status, "application/json", json)
         }
         _ => respond(status, "text/plain; charset=UTF-8", format!("{title_line}\n\n{explanation}\n\n {detail}  ")),
     }
@@ -209,8 +212,8 @@ mod tests {
             ),
             (
                 Some("application/json"),
-                "{\"message\":\"The server is currently unavailable. Please try again at a later time.<br /><br />\\nThe \
-                 Keystone service is temporarily unavailable.\\n\\n\",\"code\":\"503 Service Unavailable\",\"title\":\
+                "{\"message\": \"The server is currently unavailable. Please try again at a later time.<br /><br />\\nThe \
+                 Keystone service is temporarily unavailable.\\n\\n\", \"code\": \"503 Service Unavailable\", \"title\": \
                  \"Service Unavailable\"}",
             ),
             (

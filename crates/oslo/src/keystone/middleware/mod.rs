@@ -76,7 +76,7 @@ impl Middleware {
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let settings = Settings::read(config)?;
         let Some(mut how) = super::Settings::read(config, SECTION)? else {
-            let problem = "tokens cannot be validated without authenticating at Keystone";
+            let problem = "auth_strategy is keystone, and nothing says how to authenticate there";
             return Err(config.refuse(SECTION, "auth_type", problem, &["password", "v3applicationcredential"]));
         };
         how.options.connect_retries = settings.connect_retries;
