@@ -113,8 +113,8 @@ fn a_mistake_in_a_file_is_told_with_its_line() {
         ("", "neutron-server: no database: set connection in [database] of a --config-file"),
         (
             "[DEFAULT]\nauth_strategy = keystone\n[database]\nconnection = sqlite:///a.sqlite\n",
-            "neutron-server: a.conf:2: [DEFAULT] auth_strategy = keystone: this version does not speak to Keystone yet; \
-             allowed: noauth",
+            "neutron-server: default: [keystone_authtoken] auth_type = : auth_strategy is keystone, and nothing says how to \
+             authenticate there; allowed: password, v3applicationcredential",
         ),
     ];
     for (text, message) in cases {
@@ -157,12 +157,49 @@ fn the_schema_is_made_once_and_checked() {
         |words: &[&str]| named("neutron-db-manage", &[&["--config-file", "n.conf"], words].concat(), dir.path());
 
     assert_eq!(code(&isospin(&["db", "check", "--url", &url], dir.path())), 1);
-    assert_eq!(out(&manage(&["upgrade", "head"])), "OK: the schema is created");
-    assert_eq!(out(&manage(&["upgrade", "heads"])), "OK: the schema was there, nothing changed");
-    assert_eq!(out(&manage(&["current"])), "5c85685d616d (head)\nc7f8d9e0f1a2 (head)");
+    assert_eq!(code(&manage(&["has_offline_migrations"])), 1, "an empty database lacks everything");
+    let upgrade = |revision: &str, what: &str| {
+        let output = manage(&["upgrade", revision]);
+        assert_eq!(out(&output), "Running upgrade for neutron ...\nOK");
+        assert!(err(&output).contains(what), "{}", err(&output));
+    };
+    upgrade("head", "the schema is created");
+    for revision in ["heads", "2026.2", "c7f8d9e0f1a2", "expand@head", "2024.2"] {
+        upgrade(revision, "nothing changed");
+    }
+    assert_eq!(
+        out(&manage(&["current"])),
+        "Running current for neutron ...\n5c85685d616d (head)\nc7f8d9e0f1a2 (head)\nOK"
+    );
+    assert_eq!(
+        out(&manage(&["heads"])),
+        "Running heads for neutron ...\n5c85685d616d (contract) (head)\nc7f8d9e0f1a2 (expand) (head)\nOK"
+    );
+    assert_eq!(
+        out(&manage(&["check_migration"])),
+        "Running branches for neutron ...\nkilo (branchpoint)\n     -> 30018084ec99 (contract)\n     \
+         -> 599c6a226151 (expand)\n\nOK"
+    );
+    let history = out(&manage(&["history"]));
+    assert!(history.contains("\na1b2c3d4e5f6 -> c7f8d9e0f1a2 (expand) (head), "), "{history}");
+    assert!(history.contains("\nb12a3ef66e62 (89ab9a816d70) -> 97c25b0d2353 (contract), "), "{history}");
+    assert!(history.contains("\n<base> -> kilo (branchpoint), "), "{history}");
+    for phase in ["--expand", "--contract"] {
+        let branch = phase.trim_start_matches('-');
+        let said = out(&manage(&["upgrade", phase]));
+        assert_eq!(said, format!("Running upgrade ({branch}) for neutron ...\nOK"));
+    }
+    for words in [&["upgrade"][..], &["upgrade", "--expand", "head"], &["upgrade", "+1"], &["upgrade", "-1"]] {
+        assert_eq!(code(&manage(words)), 1, "{words:?}");
+    }
+    assert_eq!(code(&manage(&["downgrade", "x"])), 1);
     assert_eq!(code(&manage(&["has_offline_migrations"])), 0);
     assert_eq!(out(&isospin(&["db", "check", "--url", &url], dir.path())), "OK");
-    assert_eq!(code(&manage(&["stamp", "head"])), 2);
+    assert_eq!(code(&manage(&["stamp", "head"])), 255);
+    assert_eq!(code(&manage(&["stamp", "b1bca967e19d"])), 0);
+    let refused = manage(&["upgrade", "head"]);
+    assert!(code(&refused) == 1 && err(&refused).contains("b1bca967e19d"), "{}", err(&refused));
+    assert_eq!(code(&manage(&["stamp", "heads"])), 0);
     assert_eq!(code(&isospin(&["db", "current"], dir.path())), 2, "no database is named");
     assert_eq!(code(&isospin(&["db", "current", "--url", "oracle://x/y"], dir.path())), 2);
 }
