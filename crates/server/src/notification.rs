@@ -188,10 +188,17 @@ fn of_tags(tagged: &Tagged, phase: &str) -> Notice {
     Notice { event_type: format!("tag.{}.{phase}", tagged.action), payload }
 }
 
+impl From<notifier::Notifier> for Driver {
+    fn from(notifier: notifier::Notifier) -> Self {
+        Self::Oslo(notifier)
+    }
+}
+
 impl Notifier {
     /// A notifier of the service on `host`.
-    pub fn new(host: &str, driver: Driver) -> Self {
+    pub fn new(host: &str, driver: impl Into<Driver>) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
+        let driver = driver.into();
         Self { publisher_id: format!("network.{host}"), driver, sender, receiver: Mutex::new(receiver) }
     }
 
