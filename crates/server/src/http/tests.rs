@@ -285,10 +285,10 @@ async fn ports_depend_on_their_network() {
     let mut through_nova = server.context(MEMBER);
     through_nova.service_roles = vec!["service".to_owned()];
     assert_eq!(server.send(through_nova, "DELETE", &path, Value::Null).await.0, 204);
-    let default = json!({"name": "theirs"});
-    let group = server.make(STRANGER, "security-groups", "security_group", default).await;
-    let (status, refused) =
-        server.ask(MEMBER, "POST", "ports", on(&own, json!({"security_groups": [group]}))).await;
+    let group = server.make(STRANGER, "security-groups", "security_group", json!({"name": "theirs"})).await;
+    let subnet = json!({"network_id": own, "cidr": "10.0.0.0/24", "ip_version": 4});
+    server.make(MEMBER, "subnets", "subnet", subnet).await;
+    let (status, refused) = server.ask(MEMBER, "POST", "ports", on(&own, json!({"security_groups": [group]}))).await;
     assert_eq!((status, kind(&refused).0), (404, "SecurityGroupNotFound"), "{refused}");
 }
 
@@ -296,9 +296,7 @@ async fn ports_depend_on_their_network() {
 async fn subnets_follow_their_network() {
     let server = Server::start().await;
     let [own, other, shared, external] = server.networks().await;
-    let subnet = |network: &str, name: &str| {
-        json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4, "name": name})
-    };
+    let subnet = |network: &str, name: &str| json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4, "name": name});
     server.make(MEMBER, "subnets", "subnet", subnet(&own, "own")).await;
     for (network, name) in [(&other, "other"), (&shared, "shared"), (&external, "external")] {
         server.make(ADMIN, "subnets", "subnet", subnet(network, name)).await;
@@ -317,9 +315,7 @@ async fn subnets_follow_their_network() {
 async fn a_network_is_shared_with_a_project() {
     let server = Server::start().await;
     let [own, ..] = server.networks().await;
-    let give = |target: &str, action: &str| {
-        json!({"object_type": "network", "object_id": own, "target_tenant": target, "action": action})
-    };
+    let give = |target: &str, action: &str| json!({"object_type": "network", "object_id": own, "target_tenant": target, "action": action});
     let post = async |who, given: Value| server.ask(who, "POST", "rbac-policies", json!({"rbac_policy": given})).await;
     let (status, made) = post(MEMBER, give(OTHER, "access_as_shared")).await;
     let policy = &made["rbac_policy"];
@@ -338,7 +334,11 @@ async fn a_network_is_shared_with_a_project() {
         (give("*", "access_as_shared"), 403, "PolicyNotAuthorized"),
         (give(THIRD, "access_as_wished"), 400, "InvalidActionForType"),
         (give("everybody", "access_as_shared"), 400, "InvalidInput"),
-        (json!({"object_type": "planet", "object_id": own, "target_tenant": THIRD, "action": "a"}), 400, "InvalidInput"),
+        (
+            json!({"object_type": "planet", "object_id": own, "target_tenant": THIRD, "action": "a"}),
+            400,
+            "InvalidInput",
+        ),
     ] {
         let (answered, refused) = post(MEMBER, given.clone()).await;
         assert_eq!((answered, kind(&refused).0), (status, wanted), "{given}: {refused}");
@@ -396,10 +396,13 @@ async fn a_security_group_is_shared_and_its_rules_are_not() {
     assert_eq!(server.status(STRANGER, "PUT", &path, json!({"security_group": {"name": "h"}})).await, 403);
     let rule = json!({"security_group_rule": {"security_group_id": group, "direction": "ingress"}});
     assert_eq!(server.status(STRANGER, "POST", "security-group-rules", rule).await, 403);
-    let port = json!({"network_id": shared, "security_groups": [group], "device_id": "x"});
-    let (status, _) = server.ask(STRANGER, "POST", "ports", json!({ "port": port })).await;
-    // Without an address a port takes no groups; the group itself is found.
-    assert_eq!(status, 400);
+    let subnet = json!({"network_id": shared, "cidr": "10.0.0.0/24", "ip_version": 4});
+    server.make(ADMIN, "subnets", "subnet", subnet).await;
+    let port = json!({"network_id": shared, "security_groups": [group]});
+    let port = server.make(STRANGER, "ports", "port", port).await;
+    let (status, used) = server.ask(MEMBER, "DELETE", &format!("rbac-policies/{id}"), Value::Null).await;
+    assert_eq!((status, kind(&used).0), (409, "RbacPolicyInUse"));
+    assert_eq!(server.status(STRANGER, "DELETE", &format!("ports/{port}"), Value::Null).await, 204);
     let (_, mine) = server.get(MEMBER, "security-group-rules").await;
     let mine = mine["security_group_rules"].as_array().unwrap().clone();
     assert!(!mine.is_empty());
