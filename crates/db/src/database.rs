@@ -47,6 +47,17 @@ pub struct Reconnect {
     pub longest: Duration,
 }
 
+/// How the connections to a database are used at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// In use.
+    pub in_use: usize,
+    /// Open and waiting for their next use.
+    pub idle: usize,
+    /// Requests that wait for one; on SQLite, for the only one that writes.
+    pub waiting: usize,
+}
+
 /// A handle to one database; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -112,6 +123,20 @@ impl Database {
             Pool::Mysql(_) => Backend::Mysql,
             Pool::Postgres(_) => Backend::Postgres,
         }
+    }
+
+    /// How its connections are used now.
+    pub fn usage(&self) -> Usage {
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.usage(),
+            Pool::Mysql(pool) => pool.usage(),
+            Pool::Postgres(pool) => pool.usage(),
+        }
+    }
+
+    /// Whether it answers: one statement on a connection that requests use too.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.reader().await?.sql("SELECT 1", Vec::new()).await.map(drop)
     }
 
     /// A connection whose selects all see one snapshot.

@@ -37,7 +37,7 @@ mod url;
 mod value;
 
 pub use conn::{Conn, Tx};
-pub use database::{Backend, Database, Reconnect, Settings};
+pub use database::{Backend, Database, Reconnect, Settings, Usage};
 pub use error::{DbError, Source};
 pub use row::Row;
 pub use url::{hidden as url_without_password, with_parameters as url_with_parameters};

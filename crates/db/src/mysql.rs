@@ -14,7 +14,7 @@ use mysql_async::{Params, prelude::Queryable};
 use parking_lot::Mutex;
 
 use crate::{
-    DbError, Row, Settings, Value,
+    DbError, Row, Settings, Usage, Value,
     conn::Outcome,
     pool::{self, Lease},
 };
@@ -68,6 +68,10 @@ impl Pool {
             Self { connections: pool::Pool::new(Server(Mutex::new(driver)), settings, connect), limit: statement };
         pool.session().await?;
         Ok(pool)
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.connections.usage()
     }
 
     pub(crate) async fn session(&self) -> Result<Session, DbError> {

@@ -18,7 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{DbError, Reconnect, Settings};
+use crate::{DbError, Reconnect, Settings, Usage};
 
 /// How long a connection beyond `max_pool_size` waits for its next use.
 const SPARE: Duration = Duration::from_secs(10);
@@ -46,6 +46,10 @@ struct Shared<C: Connector> {
     broken: AtomicU64,
     /// Somebody will look at what is spare.
     trimming: AtomicBool,
+    /// Each lease has a copy of this, and the copies are counted.
+    used: Arc<()>,
+    /// Whoever waits for a connection has a copy of this.
+    waiting: Arc<()>,
 }
 
 /// What an operator may set of a pool.
@@ -74,6 +78,7 @@ pub(crate) struct Lease<C: Connector> {
     /// Others have used it before.
     reused: bool,
     _permit: Option<OwnedSemaphorePermit>,
+    _used: Arc<()>,
 }
 
 impl<C: Connector> Pool<C> {
@@ -82,7 +87,8 @@ impl<C: Connector> Pool<C> {
         let limits = Limits { idle, wait: settings.wait, age: settings.max_age, connect, again: settings.reconnect };
         let permits = settings.max_open().map(|open| Arc::new(Semaphore::new(open)));
         let (idle, broken, trimming) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { connector, limits, permits, idle, broken, trimming }))
+        let (used, waiting) = Default::default();
+        Self(Arc::new(Shared { connector, limits, permits, idle, broken, trimming, used, waiting }))
     }
 
     /// A connection: an idle one that is young enough, or a new one. Waits while as many as may be are in use.
@@ -92,13 +98,27 @@ impl<C: Connector> Pool<C> {
             Some(permits) => Some(self.permit(permits).await?),
         };
         if let Some(kept) = self.idle() {
-            return Ok(Lease { pool: self.clone(), kept, reused: true, _permit: permit });
+            return Ok(self.lease(kept, true, permit));
         }
-        Ok(Lease { kept: self.connect().await?, pool: self.clone(), reused: false, _permit: permit })
+        Ok(self.lease(self.connect().await?, false, permit))
+    }
+
+    fn lease(&self, kept: Kept<C::Connection>, reused: bool, permit: Option<OwnedSemaphorePermit>) -> Lease<C> {
+        Lease { pool: self.clone(), kept, reused, _permit: permit, _used: Arc::clone(&self.0.used) }
+    }
+
+    /// How it is used now. `limit` is left to who knows it.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            in_use: Arc::strong_count(&self.0.used) - 1,
+            idle: self.0.idle.lock().len(),
+            waiting: Arc::strong_count(&self.0.waiting) - 1,
+        }
     }
 
     async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, DbError> {
         let wait = self.0.limits.wait;
+        let _waiting = Arc::clone(&self.0.waiting);
         match tokio::time::timeout(wait, Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(DbError::unavailable(format!(
@@ -271,9 +291,11 @@ mod tests {
         let pool = pool(1, Some(1), None);
         let ((zero, a), (one, b)) = (get(&pool).await, get(&pool).await);
         assert_eq!((zero, one), (0, 1));
+        assert_eq!(pool.usage(), Usage { in_use: 2, idle: 0, waiting: 0 });
         let error = pool.get().await.unwrap_err();
         assert!(matches!(&error, DbError::Unavailable { source } if source.to_string().contains("max_pool_size")));
         a.give_back();
+        assert_eq!(pool.usage(), Usage { in_use: 1, idle: 1, waiting: 0 });
         b.give_back();
         let ((one, a), (zero, _b)) = (get(&pool).await, get(&pool).await);
         assert_eq!((one, zero), (1, 0), "the one used last comes first");

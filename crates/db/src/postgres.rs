@@ -16,7 +16,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future;
 
 use crate::{
-    DbError, Settings, Value,
+    DbError, Settings, Usage, Value,
     conn::Outcome,
     pool::{self, Lease},
 };
@@ -75,6 +75,10 @@ impl Pool {
         let pool = Self(pool::Pool::new(Server { config, tls }, settings, connect));
         pool.reader().await?;
         Ok(pool)
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.0.usage()
     }
 
     pub(crate) async fn reader(&self) -> Result<Session, DbError> {

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{DbError, Row, Settings, Value, conn::Outcome, timestamp};
+use crate::{DbError, Row, Settings, Usage, Value, conn::Outcome, timestamp};
 use checkpoint::Checkpointer;
 use file::{File, READER_CACHE, WRITER_CACHE};
 
@@ -42,12 +42,17 @@ struct Shared {
     file: File,
     wait: Duration,
     idle_readers: usize,
+    /// Each session has a copy of this, and the copies are counted.
+    used: Arc<()>,
+    /// Whoever waits to write has a copy of this.
+    waiting: Arc<()>,
 }
 
 /// A connection in use, inside a transaction.
 pub(crate) struct Session {
     pool: Pool,
     lease: Lease,
+    _used: Arc<()>,
 }
 
 enum Lease {
@@ -63,7 +68,20 @@ impl Pool {
         let readers = Mutex::default();
         // Statements run where they are awaited, so no more readers work at a time than there are threads that run tasks.
         let idle_readers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, IDLE_READERS));
-        Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait: settings.wait, idle_readers })))
+        let (wait, used, waiting) = (settings.wait, Arc::default(), Arc::default());
+        Ok(Self(Arc::new(Shared { writer, readers, checkpointer, file, wait, idle_readers, used, waiting })))
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            in_use: Arc::strong_count(&self.0.used) - 1,
+            idle: self.0.readers.lock().len(),
+            waiting: Arc::strong_count(&self.0.waiting) - 1,
+        }
+    }
+
+    fn session(&self, lease: Lease) -> Session {
+        Session { pool: self.clone(), lease, _used: Arc::clone(&self.0.used) }
     }
 
     pub(crate) async fn reader(&self) -> Result<Session, DbError> {
@@ -72,16 +90,18 @@ impl Pool {
             Some(connection) => connection,
             None => self.0.file.connect(self.0.wait, READER_CACHE)?,
         };
-        let mut session = Session { pool: self.clone(), lease: Lease::Reader(Some(connection)) };
+        let mut session = self.session(Lease::Reader(Some(connection)));
         session.run("BEGIN", &[]).await?;
         Ok(session)
     }
 
     pub(crate) async fn writer(&self) -> Result<Session, DbError> {
+        let waiting = Arc::clone(&self.0.waiting);
         let writer = tokio::time::timeout(self.0.wait, self.0.writer.clone().lock_owned())
             .await
             .map_err(|_| DbError::Busy { seconds: self.0.wait.as_secs() })?;
-        let mut session = Session { pool: self.clone(), lease: Lease::Writer(writer) };
+        drop(waiting);
+        let mut session = self.session(Lease::Writer(writer));
         session.run("BEGIN IMMEDIATE", &[]).await?;
         Ok(session)
     }

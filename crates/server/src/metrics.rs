@@ -16,11 +16,44 @@ pub async fn page(parts: &Parts) -> Page {
 /// Adds what a server tells to a page.
 pub async fn write(page: &mut Page, parts: &Parts) {
     crate::http::metrics::write(page);
+    write_connections(page, parts);
     rpc::metrics::write(page);
+    write_events(page, parts).await;
     match agents(parts).await {
         Ok(agents) => write_agents(page, parts, &agents),
         Err(error) => tracing::debug!("the metrics of agents are left out: {error}"),
     }
+}
+
+fn write_connections(page: &mut Page, parts: &Parts) {
+    let usage = parts.db.usage();
+    page.value("isospin_db_connections_in_use", "gauge", "Database connections in use.", usage.in_use);
+    page.value("isospin_db_connections_idle", "gauge", "Open database connections that nobody uses.", usage.idle);
+    page.value(
+        "isospin_db_connections_wanted",
+        "gauge",
+        "Requests that wait for a database connection.",
+        usage.waiting,
+    );
+}
+
+async fn write_events(page: &mut Page, parts: &Parts) {
+    let help = "Events in this process that agents are still to be told of.";
+    page.value("isospin_events_waiting", "gauge", help, parts.events.waiting());
+    if parts.outbox.is_none() {
+        return;
+    }
+    match stored(parts).await {
+        Ok(stored) => {
+            let help = "Events in the database, of all servers, that somebody is still to be told of.";
+            page.value("isospin_events_stored", "gauge", help, stored);
+        }
+        Err(error) => tracing::debug!("the stored events are left out of the metrics: {error}"),
+    }
+}
+
+async fn stored(parts: &Parts) -> Result<i64, db::DbError> {
+    db::outbox::count(&mut parts.db.reader().await?).await
 }
 
 async fn agents(parts: &Parts) -> Result<Vec<Agent>, db::DbError> {
@@ -57,6 +90,8 @@ mod tests {
             let start = format!("{name}{{agent_type=\"{kind}\",host=\"{host}\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{start} {text}"))
         };
+        assert!(text.contains("\nisospin_db_connections_in_use 0\n"), "{text}");
+        assert!(text.contains("\nisospin_events_waiting 0\n"), "{text}");
         let age = |host| value("isospin_agent_heartbeat_age_seconds", "DHCP agent", host).parse::<f64>().unwrap();
         assert!(age("h1") < 60.0 && age("h2") > 499.0, "{text}");
         assert_eq!(value("isospin_agent_alive", "Linux bridge agent", "h1"), "1");

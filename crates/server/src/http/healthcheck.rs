@@ -114,7 +114,7 @@ impl Check {
                 Some(path) => Found::bad("FILE PATH MISSING", format!("File path {path} is missing")),
                 None => Found::good("Specified file paths are available".to_owned()),
             },
-            Self::Database => match tokio::time::timeout(PATIENCE, database_answers(parts)).await {
+            Self::Database => match tokio::time::timeout(PATIENCE, parts.db.ping()).await {
                 Ok(Ok(())) => Found::good("The database answers".to_owned()),
                 Ok(Err(error)) => {
                     tracing::warn!("the health check finds the database unavailable: {error}");
@@ -141,11 +141,6 @@ impl Found {
             false => Self::good(format!("Path '{path}' was not found")),
         }
     }
-}
-
-/// One statement on a connection of the pool that requests use.
-async fn database_answers(parts: &Parts) -> Result<(), db::DbError> {
-    parts.db.reader().await?.sql("SELECT 1", Vec::new()).await.map(drop)
 }
 
 /// A request that asks after the health: what of it matters.
