@@ -11,10 +11,10 @@ use super::body;
 use super::catalog;
 use super::error::ClientError;
 use super::format::Look;
-use super::http::encode;
 use super::python;
 use super::spec::{Action, Command, Resource};
 use super::view;
+use oslo::http::encode;
 
 /// A command about to run.
 pub(super) struct Run<'a> {

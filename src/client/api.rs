@@ -1,10 +1,11 @@
 //! The Networking API as the client uses it: requests with errors in words, whole lists, and look-up by name.
 
 use hyper::Method;
+use oslo::http::encode;
 use serde_json::Value;
 
 use super::error::ClientError;
-use super::http::{Answer, Http, encode, query};
+use super::http::{Answer, Http, query};
 use super::keystone::Session;
 use super::spec::Resource;
 

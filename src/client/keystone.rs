@@ -1,10 +1,12 @@
-//! From settings to an endpoint with a token: directly, or by Keystone v3 and its catalogue.
+//! From settings to an endpoint with a token: directly, or by Keystone and its catalogue.
 
-use hyper::Method;
-use serde_json::{Value, json};
+use std::time::Duration;
+
+use oslo::http::{HttpError, Tls};
+use oslo::keystone::{Auth, Domain, Identity, KeystoneError, Method, Named, Options, Scope, Target};
 
 use super::error::ClientError;
-use super::http::Http;
+use super::http::failed;
 use super::settings::Settings;
 
 /// Where the API is and what opens it.
@@ -18,7 +20,7 @@ pub(super) struct Session {
 }
 
 /// Finds the API by the settings.
-pub(super) async fn open(http: &Http, settings: &Settings) -> Result<Session, ClientError> {
+pub(super) async fn open(settings: &Settings, tls: Tls, timeout: Option<Duration>) -> Result<Session, ClientError> {
     let endpoint = settings.get("url").or_else(|| settings.get("endpoint"));
     let token = settings.get("token").map(str::to_owned);
     let without_keystone = matches!(settings.get("auth-type"), Some("none" | "noauth" | "admin_token"))
@@ -40,23 +42,38 @@ pub(super) async fn open(http: &Http, settings: &Settings) -> Result<Session, Cl
     };
     let auth_url = auth_url.trim_end_matches('/').trim_end_matches("/v2.0");
     let auth_url = if auth_url.ends_with("/v3") { auth_url.to_owned() } else { format!("{auth_url}/v3") };
-    let url = format!("{auth_url}/auth/tokens");
-    let answer = http.send(Method::POST, &url, &[], Some(&request(settings)?)).await?;
-    let body = answer.json();
-    if answer.status != 201 {
-        let message = body.pointer("/error/message").and_then(Value::as_str).unwrap_or("Keystone refused");
-        return Err(ClientError::Refused(format!("{message} (HTTP {})", answer.status)));
+    let (method, scope) = credentials(settings)?;
+    let auth = Auth::Identity(Identity { auth_url: auth_url.clone(), method, scope });
+    let told = |error| told(error, &format!("{auth_url}/auth/tokens"));
+    let session = oslo::keystone::Session::new(auth, &Options { tls, timeout, connect_retries: 0 });
+    let session = session.map_err(|error| told(error.into()))?;
+    let access = session.access().await.map_err(told)?;
+    let base = session.locate(&target(settings, endpoint)).await.map_err(told)?;
+    let is_admin = access.iter().any(|access| access.info.roles.iter().any(|role| role == "admin"));
+    Ok(Session { base: versioned(&base), token: access.map(|access| access.token.reveal().to_owned()), is_admin })
+}
+
+/// What went wrong, for the person at the terminal.
+fn told(error: KeystoneError, url: &str) -> ClientError {
+    match error {
+        KeystoneError::Http(error @ HttpError::Certificates { .. }) => ClientError::Refused(error.to_string()),
+        KeystoneError::Http(error) => failed(error, url),
+        KeystoneError::Refused { reason, status, .. } => ClientError::Refused(format!("{reason}. (HTTP {status})")),
+        KeystoneError::NoEndpoint { service, interfaces, place } => {
+            ClientError::Refused(format!("{interfaces} endpoint for {service} service{place} not found"))
+        }
+        other => ClientError::Refused(other.to_string()),
     }
-    let is_admin = body
-        .pointer("/token/roles")
-        .and_then(Value::as_array)
-        .is_some_and(|roles| roles.iter().any(|role| role["name"] == "admin"));
-    let token = answer.header("x-subject-token").map(str::to_owned);
-    let base = match endpoint {
-        Some(endpoint) => endpoint.to_owned(),
-        None => catalogued(&body, settings)?,
-    };
-    Ok(Session { base: versioned(&base), token, is_admin })
+}
+
+/// Where the network service is to be looked for.
+fn target(settings: &Settings, endpoint: Option<&str>) -> Target {
+    Target {
+        service: settings.get("service-type").unwrap_or("network").to_owned(),
+        interfaces: vec![settings.get("endpoint-type").unwrap_or("public").trim_end_matches("URL").to_owned()],
+        region: settings.get("region-name").map(str::to_owned),
+        endpoint_override: endpoint.map(str::to_owned),
+    }
 }
 
 fn versioned(endpoint: &str) -> String {
@@ -64,69 +81,42 @@ fn versioned(endpoint: &str) -> String {
     if endpoint.ends_with("/v2.0") { endpoint.to_owned() } else { format!("{endpoint}/v2.0") }
 }
 
-/// The body of a token request.
-fn request(settings: &Settings) -> Result<Value, ClientError> {
-    let missing = |name: &str| {
-        ClientError::Refused(format!(
-            "Auth plugin requires parameters which were not given: {}",
-            name.replace('-', "_")
-        ))
+/// Who asks, and for what.
+fn credentials(settings: &Settings) -> Result<(Method, Scope), ClientError> {
+    let need = |name: &str| {
+        settings.get(name).map(str::to_owned).ok_or_else(|| {
+            let name = name.replace('-', "_");
+            ClientError::Refused(format!("Auth plugin requires parameters which were not given: {name}"))
+        })
     };
-    let need = |name: &str| settings.get(name).ok_or_else(|| missing(name));
     if settings.get("application-credential-id").is_some() {
-        let id = need("application-credential-id")?;
-        let secret = need("application-credential-secret")?;
-        let identity =
-            json!({"methods": ["application_credential"], "application_credential": {"id": id, "secret": secret}});
-        return Ok(json!({"auth": {"identity": identity}}));
+        let (credential, secret) = (Ok(need("application-credential-id")?), need("application-credential-secret")?);
+        return Ok((Method::ApplicationCredential { credential, user: None, secret }, Scope::Unscoped));
     }
-    let identity = match settings.get("token") {
-        Some(token) if settings.get("password").is_none() => json!({"methods": ["token"], "token": {"id": token}}),
+    let method = match settings.get("token") {
+        Some(token) if settings.get("password").is_none() => Method::Token(token.to_owned()),
         _ => {
-            let mut user = match settings.get("user-id") {
-                Some(id) => json!({"id": id}),
-                None => json!({"name": need("username")?, "domain": domain(settings, "user")}),
+            let user = match settings.get("user-id") {
+                Some(id) => Named::Id(id.to_owned()),
+                None => Named::Name(need("username")?, domain(settings, "user")),
             };
-            user["password"] = need("password")?.into();
-            json!({"methods": ["password"], "password": {"user": user}})
+            Method::Password { user, password: need("password")? }
         }
     };
-    let mut auth = json!({"identity": identity});
-    if let Some(id) = settings.get("project-id") {
-        auth["scope"] = json!({"project": {"id": id}});
-    } else if let Some(name) = settings.get("project-name") {
-        auth["scope"] = json!({"project": {"name": name, "domain": domain(settings, "project")}});
-    }
-    Ok(json!({"auth": auth}))
+    let scope = match (settings.get("project-id"), settings.get("project-name")) {
+        (Some(id), _) => Scope::Project(Named::Id(id.to_owned())),
+        (None, Some(name)) => Scope::Project(Named::Name(name.to_owned(), domain(settings, "project"))),
+        (None, None) => Scope::Unscoped,
+    };
+    Ok((method, scope))
 }
 
-fn domain(settings: &Settings, of: &str) -> Value {
-    if let Some(id) = settings.get(&format!("{of}-domain-id")) {
-        return json!({"id": id});
+fn domain(settings: &Settings, of: &str) -> Domain {
+    let get = |end: &str| settings.get(&format!("{of}-domain-{end}")).map(str::to_owned);
+    match (get("id"), get("name"), settings.get("default-domain")) {
+        (Some(id), ..) => Domain::Id(id),
+        (None, Some(name), _) => Domain::Name(name),
+        (None, None, Some(id)) => Domain::Id(id.to_owned()),
+        (None, None, None) => Domain::default(),
     }
-    match settings.get(&format!("{of}-domain-name")) {
-        Some(name) => json!({"name": name}),
-        None => json!({"id": settings.get("default-domain").unwrap_or("default")}),
-    }
-}
-
-/// The URL of the network service in a token's catalogue.
-fn catalogued(body: &Value, settings: &Settings) -> Result<String, ClientError> {
-    let service_type = settings.get("service-type").unwrap_or("network");
-    let interface = settings.get("endpoint-type").unwrap_or("public").trim_end_matches("URL");
-    let region = settings.get("region-name");
-    let services = body.pointer("/token/catalog").and_then(Value::as_array);
-    let mut endpoints = services
-        .into_iter()
-        .flatten()
-        .filter(|service| service["type"] == service_type)
-        .filter_map(|service| service["endpoints"].as_array())
-        .flatten()
-        .filter(|endpoint| endpoint["interface"] == interface)
-        .filter(|endpoint| region.is_none_or(|region| endpoint["region_id"] == region || endpoint["region"] == region));
-    let url = endpoints.next().and_then(|endpoint| endpoint["url"].as_str()).map(str::to_owned);
-    url.ok_or_else(|| {
-        let place = region.map(|region| format!(" in {region} region")).unwrap_or_default();
-        ClientError::Refused(format!("{interface} endpoint for {service_type} service{place} not found"))
-    })
 }

@@ -33,6 +33,7 @@ use api::Api;
 use error::ClientError;
 use format::Look;
 use http::Http;
+use oslo::http::Tls;
 use settings::Settings;
 use spec::Command;
 
@@ -93,6 +94,7 @@ pub(crate) async fn execute(
 struct Invocation {
     flags: Vec<(&'static str, String)>,
     retries: u32,
+    insecure: bool,
     help: bool,
     version: bool,
     command: Option<&'static Command>,
@@ -119,7 +121,8 @@ impl Invocation {
             }
             match flag {
                 // These only ever changed what was logged, never what is printed.
-                "-q" | "--quiet" | "-v" | "--verbose" | "--debug" | "--insecure" => {}
+                "-q" | "--quiet" | "-v" | "--verbose" | "--debug" => {}
+                "--insecure" => own.insecure = true,
                 "--version" => own.version = true,
                 "-h" | "--help" => own.help = true,
                 "help" if name.is_none() => own.help = true,
@@ -129,7 +132,6 @@ impl Invocation {
                         ClientError::Usage(format!("argument -r/--retries: invalid int value: '{text}'"))
                     })?;
                 }
-                "--os-cert" | "--os-key" => drop(value()?),
                 "--" if name.is_some() => {
                     own.words.push(word.clone());
                     own.words.extend(words.by_ref().cloned());
@@ -164,8 +166,14 @@ impl Invocation {
         let settings = Settings::resolve(self.flags.clone(), environment)?;
         let timeout = settings.get("http-timeout").and_then(|text| text.parse().ok());
         let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let http = Http::new(timeout, self.retries, settings.get("cacert").map(Into::into));
-        let session = keystone::open(&http, &settings).await?;
+        let tls = Tls {
+            cafile: settings.get("cacert").map(Into::into),
+            certfile: settings.get("cert").map(Into::into),
+            keyfile: settings.get("key").map(Into::into),
+            insecure: self.insecure,
+        };
+        let http = Http::new(&tls, timeout, self.retries)?;
+        let session = keystone::open(&settings, tls, timeout).await?;
         let api = Api::new(http, session);
         Run { command, parsed: &parsed, api: &api, look, out }.run().await
     }

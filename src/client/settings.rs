@@ -67,6 +67,8 @@ static KNOWN: &[(&str, &[&str])] = &[
     ("endpoint-type", &["OS_INTERFACE", "OS_ENDPOINT_TYPE"]),
     ("service-type", &["OS_NETWORK_SERVICE_TYPE"]),
     ("cacert", &["OS_CACERT"]),
+    ("cert", &["OS_CERT"]),
+    ("key", &["OS_KEY"]),
     ("http-timeout", &["OS_NETWORK_TIMEOUT"]),
 ];
 

@@ -345,8 +345,9 @@ async fn keystone_is_asked_for_a_token_and_the_endpoint() {
         {"interface": "internal", "region_id": "R", "url": "http://wrong"},
         {"interface": "public", "region_id": "Q", "url": "http://wrong"},
         {"interface": "public", "region_id": "R", "url": keystone.url}]);
-    let token =
-        json!({"token": {"roles": [{"name": "admin"}], "catalog": [{"type": "network", "endpoints": endpoints}]}});
+    let token = json!({"token": {
+        "user": {"id": "u1"}, "expires_at": "2100-01-01T00:00:00.000000Z",
+        "roles": [{"name": "admin"}], "catalog": [{"type": "network", "endpoints": endpoints}]}});
     let fake = Fake::start(vec![("POST /v3/auth/tokens", 201, token)]).await;
     let variables = [
         ("OS_AUTH_URL", fake.url.as_str()),
