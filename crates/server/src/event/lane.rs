@@ -53,6 +53,11 @@ impl Queue {
         Self { lanes: (0..if elsewhere { LANES } else { 1 }).map(|_| lane()).collect() }
     }
 
+    /// Events that wait to be told.
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.sender.max_capacity() - lane.sender.capacity()).sum()
+    }
+
     pub(super) async fn push(&self, item: Item) {
         let lane = match self.lanes.as_slice() {
             [only] => only,
