@@ -7,6 +7,7 @@ use std::{
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,9 +17,22 @@ use tempfile::TempDir;
 /// How long a server may take to answer, on a machine busy with other tests.
 const START: Duration = Duration::from_secs(90);
 
-/// A port of the loopback interface that nothing listens on now.
+/// First of the ports for servers, below those that the kernel gives to clients.
+const FIRST_PORT: u32 = 12_000;
+/// How many there are.
+const PORTS: u32 = 20_000;
+
+/// A port of the loopback interface that nothing listens on. No two calls of a process get the same, and connections,
+/// whose ports the kernel draws from others, cannot take it before the server does.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Processes start at different places.
+    let start = std::process::id().wrapping_mul(101);
+    let ports =
+        std::iter::repeat_with(|| start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST_PORT);
+    let ports = ports.take(PORTS as usize).filter_map(|port| u16::try_from(port).ok());
+    let mut free = ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
 }
 
 /// A server process and its directory. Dropping it, also while a panic unwinds, ends the one and removes the other.
