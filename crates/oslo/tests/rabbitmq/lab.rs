@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use oslo::{
@@ -37,6 +37,7 @@ pub(crate) fn broker(vhost: &str) -> Arc<Broker> {
 
 /// Settings for a URL, with options of `[oslo_messaging_rabbit]`.
 pub(crate) fn settings(url: &str, options: &[(&'static str, &str)]) -> RabbitSettings {
+    loud();
     let mut sources = Sources::default();
     sources.overrides.insert(("DEFAULT", "transport_url"), url.to_owned());
     for (name, value) in options {
@@ -95,4 +96,44 @@ async fn answer(incoming: Incoming, name: &'static str) {
         }
         _ => drop(reply),
     }
+}
+
+/// Prints what is logged, for who looks for the cause of a failure: set `LOUD` in the environment.
+pub(crate) fn loud() {
+    if std::env::var_os("LOUD").is_some() {
+        let _ = tracing::subscriber::set_global_default(Loud(Instant::now()));
+    }
+}
+
+struct Loud(Instant);
+
+impl tracing::Subscriber for Loud {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("isospin")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text = format!("{text} {value:?}");
+        });
+        eprintln!(
+            "{:8.3} {} {}{text}",
+            self.0.elapsed().as_secs_f64(),
+            event.metadata().level(),
+            event.metadata().target()
+        );
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -59,6 +59,8 @@ enum State {
 pub(super) struct Live {
     connection: Arc<Connection>,
     socket: Socket,
+    /// Set by who keeps the link, once the connection is of no more use.
+    end: watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -86,6 +88,13 @@ impl Live {
     /// Ends it at once, without a word to the broker: everybody who uses it gets an error.
     pub(super) fn abandon(&self) {
         self.socket.shut_down();
+    }
+
+    /// Returns when the connection is of no more use. Operations are to be raced against it: the client does not end all
+    /// of those that are under way when a connection breaks.
+    pub(super) async fn ended(&self) {
+        // It cannot be dropped without being set: this holds it too.
+        let _ = self.end.subscribe().wait_for(|ended| *ended).await;
     }
 
     fn is_alive(&self) -> bool {
@@ -254,7 +263,10 @@ impl Shared {
         let runtime = TokioRuntime::tokio_current();
         let connecting = Connection::connector(self.uri(host), runtime, connect, self.properties());
         match tokio::time::timeout(ATTEMPT, connecting).await {
-            Ok(connection) => Ok(Live { connection: Arc::new(connection?), socket }),
+            Ok(connection) => {
+                let connection = Arc::new(connection?);
+                Ok(Live { connection, socket, end: watch::Sender::new(false) })
+            }
             Err(_) => {
                 // The client goes on in a thread of its own until its socket ends.
                 socket.shut_down();
@@ -311,6 +323,7 @@ impl Shared {
             }
         }
         live.abandon();
+        live.end.send_replace(true);
     }
 }
 

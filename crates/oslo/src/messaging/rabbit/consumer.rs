@@ -23,7 +23,7 @@ use lapin::{
 use tokio::sync::watch;
 
 use super::{
-    connection::{Link, chain},
+    connection::{Link, Live, chain},
     publisher::is_durability,
     settings::RabbitSettings,
     topology::Queue,
@@ -50,11 +50,11 @@ pub(super) struct Subscription {
 
 /// What is done with messages.
 pub(super) trait Sink: Send {
-    /// Waits until there is room for one more; false when there will never be.
+    /// Waits until there is room for one more, which then stays until it is taken; false when there will never be.
     fn room(&mut self) -> impl Future<Output = bool> + Send;
 
     /// Takes a message that was acknowledged.
-    fn take(&mut self, delivery: Delivery) -> impl Future<Output = ()> + Send;
+    fn take(&mut self, delivery: Delivery);
 }
 
 /// Why reading ended.
@@ -103,10 +103,24 @@ impl Subscription {
     }
 
     async fn read(&mut self, slot: &mut Option<Session>, sink: &mut impl Sink, pause: &mut Duration) -> End {
-        let live = match self.link.get().await {
-            Ok(live) => live,
-            Err(_) => return End::Stopped,
+        let Ok(live) = self.link.get().await else { return End::Stopped };
+        let end = tokio::select! {
+            end = self.read_on(&live, slot, sink, pause) => end,
+            () = live.ended() => End::Lost("the connection is lost".to_owned()),
         };
+        if !live.connection().status().connected() {
+            *slot = None;
+        }
+        end
+    }
+
+    async fn read_on(
+        &mut self,
+        live: &Live,
+        slot: &mut Option<Session>,
+        sink: &mut impl Sink,
+        pause: &mut Duration,
+    ) -> End {
         let subscribing = tokio::time::timeout(DECLARATION, self.subscribe(live.connection()));
         let session = match subscribing.await {
             Ok(Ok(session)) => slot.insert(session),
@@ -124,6 +138,7 @@ impl Subscription {
         };
         *pause = PAUSE.0;
         self.ready.send_replace(true);
+        tracing::debug!("{} is read", self.name);
         loop {
             let delivery = match session.merged.next().await {
                 Ok(delivery) => delivery,
@@ -134,7 +149,7 @@ impl Subscription {
             }
             // Acknowledged before it is handed over: at most once. What cannot be acknowledged will come again.
             match delivery.acker.ack(BasicAckOptions::default()).await {
-                Ok(true) => sink.take(delivery).await,
+                Ok(true) => sink.take(delivery),
                 Ok(false) => {}
                 Err(error) => tracing::warn!("a message of {} could not be acknowledged: {}", self.name, chain(&error)),
             }
@@ -142,7 +157,9 @@ impl Subscription {
     }
 
     async fn subscribe(&self, connection: &lapin::Connection) -> lapin::Result<Session> {
+        tracing::debug!("{}: opening a channel", self.name);
         let channel = connection.create_channel().await?;
+        tracing::debug!("{}: declaring", self.name);
         if self.settings.prefetch > 0 {
             channel.basic_qos(self.settings.prefetch, BasicQosOptions::default()).await?;
         }

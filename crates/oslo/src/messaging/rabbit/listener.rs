@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lapin::message::Delivery;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::{
     Shared,
@@ -38,6 +38,8 @@ struct Requests {
     server: String,
     incoming: mpsc::Sender<Incoming>,
     demand: Arc<Semaphore>,
+    /// For the next message. It is kept when that turns out to be nothing for the listener, or cannot be acknowledged.
+    permit: Option<OwnedSemaphorePermit>,
     duplicates: Duplicates,
 }
 
@@ -59,6 +61,7 @@ impl Listener {
             server: server.to_owned(),
             incoming: sender.clone(),
             demand: Arc::clone(&demand),
+            permit: None,
             duplicates: Duplicates::default(),
         };
         let mut closed = shared.stop.subscribe();
@@ -101,25 +104,23 @@ fn queues(shared: &Shared, topic: &str, server: &str) -> [Queue; 3] {
 
 impl Sink for Requests {
     async fn room(&mut self) -> bool {
-        tokio::select! {
-            permit = self.demand.acquire() => match permit {
-                Ok(permit) => {
-                    permit.forget();
-                    true
-                }
-                Err(_) => false,
-            },
-            () = self.incoming.closed() => false,
+        if self.permit.is_none() {
+            let asked = Arc::clone(&self.demand).acquire_owned();
+            self.permit = tokio::select! {
+                permit = asked => permit.ok(),
+                () = self.incoming.closed() => None,
+            };
         }
+        self.permit.is_some()
     }
 
-    async fn take(&mut self, delivery: Delivery) {
-        match self.read(&delivery) {
-            Some(incoming) => {
-                let _ = self.incoming.send(incoming).await;
-            }
-            None => self.demand.add_permits(1),
+    fn take(&mut self, delivery: Delivery) {
+        let Some(incoming) = self.read(&delivery) else { return };
+        if let Some(permit) = self.permit.take() {
+            permit.forget();
         }
+        // There is room for the one that was asked for; a listener that is gone wants none.
+        let _ = self.incoming.try_send(incoming);
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) enum PublishError {
 enum Attempt {
     Amqp(lapin::Error),
     Unconfirmed,
+    Lost,
     Refused,
     Closed(Closed),
 }
@@ -119,6 +120,7 @@ impl Publisher {
                 Ok(sent) => return Ok(sent),
                 Err(Attempt::Closed(closed)) => return Err(closed.into()),
                 Err(Attempt::Unconfirmed) => "the message broker does not confirm".to_owned(),
+                Err(Attempt::Lost) => "the connection to the message broker is lost".to_owned(),
                 Err(Attempt::Refused) => "the message broker refused the message".to_owned(),
                 Err(Attempt::Amqp(error)) => chain(&error),
             });
@@ -149,7 +151,11 @@ impl Publisher {
             let (exchange, key) = (route.exchange.name.as_str().into(), route.key.as_str().into());
             open.channel.basic_publish(exchange, key, options, body, properties(route)).await?.await
         };
-        match tokio::time::timeout(CONFIRMATION, sending).await {
+        let sent = tokio::select! {
+            sent = tokio::time::timeout(CONFIRMATION, sending) => sent,
+            () = open.live.ended() => return Err(Attempt::Lost),
+        };
+        match sent {
             Err(_) => Err(Attempt::Unconfirmed),
             Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => Ok(Sent::Confirmed),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Ok(Sent::Returned),
@@ -186,18 +192,24 @@ impl Publisher {
         }
         *slot = None;
         let live = self.link.get().await.map_err(Attempt::Closed)?;
+        tracing::debug!("opening a channel to send on");
         let opened = async {
             let channel = live.connection().create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok::<_, lapin::Error>(channel)
         };
-        let channel = match tokio::time::timeout(CONFIRMATION, opened).await {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(CONFIRMATION, opened) => opened,
+            () = live.ended() => return Err(Attempt::Lost),
+        };
+        let channel = match opened {
             Ok(channel) => channel.inspect_err(|_| self.link.suspect())?,
             Err(_) => {
                 live.abandon();
                 return Err(Attempt::Unconfirmed);
             }
         };
+        tracing::debug!("messages can be sent");
         let open = Arc::new(Open { live, channel, declared: Mutex::default() });
         *slot = Some(Arc::clone(&open));
         Ok(open)

@@ -122,7 +122,7 @@ impl Sink for Dispatch {
         true
     }
 
-    async fn take(&mut self, delivery: Delivery) {
+    fn take(&mut self, delivery: Delivery) {
         let reply = match envelope::unwrap(&delivery.data).and_then(ReplyMessage::decode) {
             Ok(reply) => reply,
             Err(error) => return tracing::error!("an answer was dropped: {error}"),
