@@ -93,7 +93,7 @@ fn report(body: &[u8]) {
         return tracing::error!("the compute service did not say what became of the events");
     };
     for event in events {
-        let (name, server, tag) = (&event["name"], &event["server_uuid"], &event["tag"]);
+        let [name, server, tag] = ["name", "server_uuid", "tag"].map(|key| event[key].as_str().unwrap_or("-"));
         match event["code"].as_u64() {
             Some(200) => tracing::info!("the compute service took {name} of port {tag} for instance {server}"),
             Some(code @ (404 | 422)) => {
