@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn get(tls: &Tls, url: &str) -> Result<u16, HttpError> {
 async fn peers_are_trusted_as_configured() {
     let directory = tempfile::tempdir().unwrap();
     certificates(directory.path());
-    let path = |name: &str| Some(PathBuf::from(directory.path().join(name)));
+    let path = |name: &str| Some(directory.path().join(name));
     let trusting = Tls { cafile: path("ca.pem"), ..Tls::default() };
     let (_server, url) = serve(directory.path(), &[]);
     assert_eq!(get(&trusting, &url).await.unwrap(), 200);

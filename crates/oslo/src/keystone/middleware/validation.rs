@@ -40,13 +40,16 @@ pub(super) enum Failure {
     Broken,
 }
 
+/// What is known of a token.
+type Found = Result<Arc<TokenInfo>, Failure>;
+
 /// Tells tokens from what is none.
 #[derive(Debug)]
 pub(super) struct Validator {
     session: Session,
     settings: Settings,
     cache: Cache,
-    flights: Arc<Flights<(Key, bool), Result<Arc<TokenInfo>, Failure>>>,
+    flights: Arc<Flights<(Key, bool), Found>>,
     permits: Semaphore,
     pause_until: Mutex<Option<Instant>>,
 }
@@ -65,11 +68,7 @@ impl Validator {
 
     /// What is known of a token. It may have ended in the meantime. With `allow_expired`, Keystone tells also of tokens
     /// that have ended not too long ago.
-    pub(super) async fn validate(
-        self: &Arc<Self>,
-        token: &str,
-        allow_expired: bool,
-    ) -> Result<Arc<TokenInfo>, Failure> {
+    pub(super) async fn validate(self: &Arc<Self>, token: &str, allow_expired: bool) -> Found {
         let key = cache::key(token);
         if let Some(info) = self.cache.get(&key) {
             return Ok(info);
@@ -80,7 +79,7 @@ impl Validator {
         found.unwrap_or(Err(Failure::Unavailable))
     }
 
-    async fn look_up(&self, key: Key, token: &str, allow_expired: bool) -> Result<Arc<TokenInfo>, Failure> {
+    async fn look_up(&self, key: Key, token: &str, allow_expired: bool) -> Found {
         let envelope = self.settings.memcached.as_ref().map(|_| self.settings.protection.envelope(token));
         if let (Some(memcached), Some(envelope)) = (&self.settings.memcached, &envelope)
             && let Some(stored) = memcached.get(&envelope.key).await
