@@ -11,6 +11,7 @@ KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
 	@echo 'make test   build and pass every test'
+	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
@@ -30,6 +31,10 @@ test:
 soak:
 	@scripts/set-up test
 	ISOSPIN_SEQUENCES=$(or $(SEQUENCES),200) $(CARGO) test --locked --test random_sequences -- --nocapture
+
+test-exchange:
+	@scripts/set-up test
+	UPSTREAM_VENV=$$(scripts/upstream) $(CARGO) test --locked --test exchange -- --ignored --nocapture
 
 lint:
 	$(CARGO) fmt --all --check

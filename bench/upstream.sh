@@ -3,7 +3,7 @@
 #
 # Neutron gets what it needs in a directory of its own: a virtualenv, a MariaDB and a RabbitMQ that listen on
 # loopback only, uwsgi with two workers and no authentication. All of it is stopped at the end, also after a
-# failure; the virtualenv stays for the next time. Arguments are passed to isospin-bench (`--quick`).
+# failure; the virtualenv (of scripts/upstream) stays for the next time. Arguments are passed to isospin-bench (`--quick`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,10 +45,6 @@ packages() {
   command -v mariadbd >/dev/null || missing+=(mariadb-server)
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
   command -v curl >/dev/null || missing+=(curl)
-  command -v gcc >/dev/null || missing+=(gcc libc6-dev)
-  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-  python3 -c 'import sysconfig, os; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
-    missing+=(python3-dev)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || die "needs ${missing[*]}: run as root once, or apt-get install them"
   say "installing ${missing[*]}"
@@ -60,15 +56,6 @@ packages() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         "${missing[@]}" >"$RUN/apt.log" 2>&1; } || { [ -z "$placed" ] || rm -f $policy; die "apt-get failed, see $RUN/apt.log"; }
   [ -z "$placed" ] || rm -f $policy
-}
-
-virtualenv() {
-  [ -e "$DIR/venv/complete-$VERSION" ] && return
-  say "installing neutron $VERSION into $DIR/venv (a few minutes, once)"
-  python3 -m venv "$DIR/venv"
-  "$DIR/venv/bin/pip" install -q -U pip
-  "$DIR/venv/bin/pip" install -q "neutron==$VERSION" pymysql uwsgi
-  touch "$DIR/venv/complete-$VERSION"
 }
 
 mariadb_up() {
@@ -113,7 +100,7 @@ auth_strategy = noauth
 core_plugin = ml2
 service_plugins = router,segments,qos,trunk,revisions,timestamp,tag,network_ip_availability
 transport_url = rabbit://guest:guest@127.0.0.1:$MQ_PORT/
-api_paste_config = $DIR/venv/etc/neutron/api-paste.ini
+api_paste_config = $VENV/etc/neutron/api-paste.ini
 notify_nova_on_port_status_changes = false
 notify_nova_on_port_data_changes = false
 state_path = $RUN/state
@@ -152,9 +139,9 @@ env = OS_NEUTRON_CONFIG_FILES=$RUN/neutron.conf;$RUN/ml2.ini
 add-header = Connection: close
 C
   say "creating neutron's database"
-  "$DIR/venv/bin/neutron-db-manage" --config-file "$RUN/neutron.conf" --config-file "$RUN/ml2.ini" \
+  "$VENV/bin/neutron-db-manage" --config-file "$RUN/neutron.conf" --config-file "$RUN/ml2.ini" \
     upgrade head >"$RUN/db-manage.log" 2>&1 || die "neutron-db-manage failed, see $RUN/db-manage.log"
-  "$DIR/venv/bin/uwsgi" --ini "$RUN/uwsgi.ini" >"$RUN/neutron.log" 2>&1 &
+  "$VENV/bin/uwsgi" --ini "$RUN/uwsgi.ini" >"$RUN/neutron.log" 2>&1 &
   PIDS+=($!)
   await 120 Neutron curl -sf "http://127.0.0.1:$API_PORT/v2.0/networks"
 }
@@ -168,7 +155,7 @@ ports_free() {
 
 ports_free
 packages
-virtualenv
+VENV=$(scripts/upstream "$DIR")
 say "starting MariaDB, RabbitMQ and Neutron $VERSION"
 mariadb_up
 rabbitmq_up

@@ -42,7 +42,7 @@ fn server(url: &str, directory: &Path, options: &str) -> Service {
     let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", url]).output().unwrap();
     assert!(upgrade.status.success(), "{}", String::from_utf8_lossy(&upgrade.stderr));
     let configuration = format!(
-        "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nstate_path = {}\n[database]\nconnection = {url}\n\
+        "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\ncore_plugin = ml2\nstate_path = {}\n[database]\nconnection = {url}\n\
          {options}\n[quotas]\nquota_port = -1\n[ml2]\nmechanism_drivers = linuxbridge\n\
          extension_drivers = port_security\n",
         directory.display()
@@ -262,7 +262,10 @@ fn another_release_is_refused() {
     let before = dump();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("neutron.conf");
-    let text = format!("[DEFAULT]\nauth_strategy = noauth\n[database]\nconnection = {}\n", mariadb.url());
+    let text = format!(
+        "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\n[database]\nconnection = {}\n",
+        mariadb.url()
+    );
     std::fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     for words in [
