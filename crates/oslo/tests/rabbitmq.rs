@@ -1,6 +1,8 @@
 //! The transport against a real broker.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+// Measurements are for who runs a test by name.
+#![allow(clippy::print_stderr)]
 
 extern crate isospin_oslo as oslo;
 

@@ -6,7 +6,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    certificates::Certificates,
     instance::{Place, free_port, program},
     wait,
 };
@@ -30,6 +31,7 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 #[derive(Debug)]
 pub struct Broker {
     place: Place,
+    certificates: Certificates,
     tls_port: u16,
     name_port: u16,
     distribution_port: u16,
@@ -43,15 +45,15 @@ impl Broker {
     pub fn start() -> Result<Self> {
         let place = Place::for_account("rabbitmq")?;
         let (tls_port, name_port, distribution_port) = (free_port()?, free_port()?, free_port()?);
-        certificates(&place)?;
-        std::fs::write(place.path("rabbitmq.conf"), configuration(&place, tls_port))?;
-        // The account must be able to read what root has written.
+        let certificates = Certificates::make("DNS:localhost,IP:127.0.0.1")?;
+        let configuration = configuration(&place, tls_port, certificates.install(&place)?);
+        std::fs::write(place.path("rabbitmq.conf"), configuration)?;
         std::fs::write(place.path("enabled_plugins"), "[].\n")?;
         let epmd = program("epmd", &["/usr/bin", "/usr/local/bin"].map(PathBuf::from))?;
         let mut names = place.command(&epmd, "epmd")?;
         names.args(["-address", "127.0.0.1", "-port", &name_port.to_string()]);
         let names = names.spawn().context("epmd could not be started")?;
-        let mut broker = Self { place, tls_port, name_port, distribution_port, names, server: None };
+        let mut broker = Self { place, certificates, tls_port, name_port, distribution_port, names, server: None };
         broker.resume()?;
         Ok(broker)
     }
@@ -66,9 +68,9 @@ impl Broker {
         (Ipv4Addr::LOCALHOST, self.tls_port).into()
     }
 
-    /// The certificate authority of the TLS port; its certificate is for `localhost` and 127.0.0.1.
-    pub fn authority(&self) -> PathBuf {
-        self.place.path("ca.pem")
+    /// The authority of the TLS port, whose certificate is for `localhost` and 127.0.0.1, and a client's certificate.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// The `transport_url` of the virtual host `/`.
@@ -179,8 +181,7 @@ fn end_group(leader: &Child) {
     let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", leader.id())]).status();
 }
 
-fn configuration(place: &Place, tls_port: u16) -> String {
-    let path = |name: &str| place.path(name).display().to_string();
+fn configuration(place: &Place, tls_port: u16, [authority, certificate, key]: [String; 3]) -> String {
     format!(
         "\
 listeners.tcp.default = 127.0.0.1:{port}
@@ -202,32 +203,7 @@ log.console = true
 log.console.level = warning
 ",
         port = place.port,
-        authority = path("ca.pem"),
-        certificate = path("server.pem"),
-        key = path("server.key"),
     )
-}
-
-/// An authority and a certificate of it for the loopback address.
-fn certificates(place: &Place) -> Result<()> {
-    let openssl = program("openssl", &["/usr/bin", "/usr/local/bin"].map(PathBuf::from))?;
-    let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    let make = |arguments: &[&str]| -> Result<()> {
-        let mut command = place.command(&openssl, "openssl")?;
-        place.run(command.args(["req", "-x509"]).args(new_key).args(arguments), "openssl")
-    };
-    make(&["-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem"])?;
-    let names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
-    let by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=localhost"];
-    make(&[&by[..], &names[..], &["-keyout", "server.key", "-out", "server.pem"]].concat())?;
-    for name in ["ca.pem", "server.pem", "server.key"] {
-        check_file(&place.path(name))?;
-    }
-    Ok(())
-}
-
-fn check_file(path: &Path) -> Result<()> {
-    std::fs::metadata(path).map(|_| ()).with_context(|| format!("{} was not made", path.display()))
 }
 
 #[cfg(test)]

@@ -49,12 +49,17 @@ async fn another_host_takes_over() {
 async fn tls_checks_the_broker() {
     let broker = tokio::task::spawn_blocking(|| broker("tls")).await.unwrap();
     let url = broker.url_at(broker.tls_address(), "tls");
-    let authority = broker.authority().display().to_string();
+    let file = |name: &str| broker.certificates().path(name);
+    let authority = file("ca.pem");
     works(&url, &[("ssl", "true"), ("ssl_ca_file", &authority)]).await;
     works(&format!("{url}?ssl=1&ssl_ca_file={authority}&rabbit_login_method=PLAIN"), &[]).await;
 
-    // An authority that is not the broker's: the system's.
-    let strange = Bus::rabbit(settings(&url, &[("ssl", "true")])).await.unwrap();
+    let (certificate, key) = (file("client.pem"), file("client.key"));
+    let ours = [("ssl_cert_file", certificate.as_str()), ("ssl_key_file", &key)];
+    works(&url, &[("ssl", "true"), ("ssl_ca_file", &authority), ours[0], ours[1]]).await;
+
+    let other = file("other.pem");
+    let strange = Bus::rabbit(settings(&url, &[("ssl", "true"), ("ssl_ca_file", &other)])).await.unwrap();
     let target = Target::topic("q-test");
     let refused = strange.call(&oslo::context::Context::admin(), &target, "1.0", "m", json!({}), SECOND * 2).await;
     let Err(CallError::Broker { why, .. }) = refused else { panic!("{refused:?}") };
@@ -89,9 +94,12 @@ async fn a_broker_that_is_away_or_refuses_is_named() {
     }
 }
 
+/// A virtual host, the options in it, and what the list of its queues must hold.
+type Kind = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_are_of_the_kind_that_options_ask_for() {
-    let kinds: [(&str, &[(&'static str, &str)], &str); 4] = [
+    let kinds: [Kind; 4] = [
         ("durable", &[("amqp_durable_queues", "true")], "q-test\ttrue\t[]"),
         ("quorum", &[("rabbit_quorum_queue", "true")], "quorum"),
         ("transient", &[("rabbit_quorum_queue", "true"), ("rabbit_transient_quorum_queue", "true")], "quorum"),
@@ -139,6 +147,8 @@ async fn calls_per_second() {
             let took: Duration = began.elapsed();
             eprintln!("{name}, {callers} at once: {:.0} calls/s", f64::from(calls * callers) / took.as_secs_f64());
         }
+        let resident = std::fs::read_to_string("/proc/self/status").unwrap();
+        eprintln!("{name}: {}", resident.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default());
         server.shut_down().await;
         served.await.unwrap();
     }

@@ -36,7 +36,10 @@ fn python_calls_us() {
     let url = broker.url_at(broker.address(), "python-calls");
     let runtime = runtime();
     let ours = runtime.block_on(bus(&url));
-    let served = runtime.block_on(async { serve(ours.listen("q-test", "rust"), "rust") });
+    let served = {
+        let _inside = runtime.enter();
+        serve(ours.listen("q-test", "rust"), "rust")
+    };
     runtime.block_on(until_served(&ours, &Target::server("q-test", "rust")));
     let mut peer = Peer::start(&url);
     let context = json!({"user_id": "u", "tenant_id": "p", "is_admin": true, "roles": ["admin"]});
@@ -147,7 +150,10 @@ fn the_wire_is_upstreams() {
     let mut peer = Peer::start(&url);
     peer.ask(&json!({"do": "serve", "topic": "q-python", "server": "python"}));
     let ours = runtime.block_on(bus(&url));
-    let served = runtime.block_on(async { serve(ours.listen("q-rust", "rust"), "rust") });
+    let served = {
+        let _inside = runtime.enter();
+        serve(ours.listen("q-rust", "rust"), "rust")
+    };
     runtime.block_on(until_served(&ours, &Target::server("q-rust", "rust")));
     let declared = declarations(&broker);
 

@@ -1,7 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::{context::Context, messaging::Bus};
+use crate::{
+    context::Context,
+    messaging::{Bus, Failure, Listener},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BLINK: Duration = Duration::from_millis(20);
