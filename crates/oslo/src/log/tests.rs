@@ -87,6 +87,7 @@ impl Trial {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)]
 fn a_moved_file_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (file, moved) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
