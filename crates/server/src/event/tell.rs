@@ -88,7 +88,7 @@ impl Telling {
             Event::PortBindingActivated { before, after } => {
                 let (left, entered) = (before.binding.host.clone(), after.binding.host.clone());
                 let (id, network_id) = (after.id, after.network_id);
-                (News::PortBindingActivated { id, network_id, left, entered }, Known::Port(after))
+                (News::PortBindingActivated { id, network_id, left, entered }, Known::Nothing)
             }
             Event::PortDeleted(port) => {
                 let groups = port.security_groups.iter().copied().collect();
@@ -196,9 +196,6 @@ impl Telling {
                 l2_agent::members_changed(ctx, groups.iter().copied()).await
             }
             News::PortBindingActivated { id, network_id, left, entered } => {
-                if let Some(port) = self.port(ctx, *id).await? {
-                    l2_agent::port_changed(ctx, &port).await?;
-                }
                 l2_agent::binding_activated(ctx, *id, *network_id, left, entered).await
             }
             News::PortDeleted { id, network_id, fixed_ips, groups } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use db::{
-    Conn,
+    Conn, Tx,
     port::{self as rows, HostBinding},
     standard,
 };
@@ -15,7 +15,7 @@ use super::{find, network::Network, port::Port};
 use crate::{
     Ctx, Refusal, Result,
     binding::{self, Agents, vif_type},
-    event::{self, Event},
+    event::{self, Event, Recorded},
     provisioning,
 };
 
@@ -54,10 +54,7 @@ pub async fn create(ctx: &Ctx, port_id: &str, given: &Attributes) -> Result<Host
     let port = migratable(ctx, &mut tx, port_id).await?;
     let host = given.text("host").unwrap_or_default();
     let bindings = rows::bindings_by_port(&mut tx, port.id).await?;
-    if bindings.iter().any(|b| b.binding.host == host) {
-        let message = format!("Binding for port {} on host {host} already exists.", port.id);
-        return Err(Refusal::conflict("PortBindingAlreadyExists", message).into());
-    }
+    refuse_second(&bindings, &port, host)?;
     let mut ready = port.clone();
     ready.binding = Binding {
         host: host.to_owned(),
@@ -67,8 +64,14 @@ pub async fn create(ctx: &Ctx, port_id: &str, given: &Attributes) -> Result<Host
     };
     let status = if bindings.iter().any(|b| b.status == ACTIVE) { INACTIVE } else { ACTIVE };
     store(ctx, &mut tx, &mut ready, status).await?;
+    let binding = HostBinding { binding: ready.binding.clone(), status: status.to_owned() };
+    let recorded = match status {
+        ACTIVE => rewired(ctx, &mut tx, port, ready).await?,
+        _ => event::record(ctx, &mut tx, Vec::new()).await?,
+    };
     tx.commit().await?;
-    Ok(HostBinding { binding: ready.binding, status: status.to_owned() })
+    recorded.emit(ctx).await;
+    Ok(binding)
 }
 
 /// Changes what the binding on a host asks for, and binds again.
@@ -77,27 +80,46 @@ pub async fn update(ctx: &Ctx, port_id: &str, host: &str, given: &Attributes) ->
     let port = migratable(ctx, &mut tx, port_id).await?;
     let current = on_host(&mut tx, &port, host).await?;
     let mut changed = port.clone();
-    changed.binding = current.binding;
+    changed.binding = current.binding.clone();
+    if let Some(host) = given.text("host").filter(|host| !host.is_empty()) {
+        host.clone_into(&mut changed.binding.host);
+    }
     if let Some(vnic_type) = given.text("vnic_type") {
         vnic_type.clone_into(&mut changed.binding.vnic_type);
     }
     if let Some(profile) = given.get("profile") {
         changed.binding.profile = profile.as_object().cloned().unwrap_or_default();
     }
+    // One that stays as it is and is bound has nothing to do.
+    if changed.binding == current.binding && current.binding.vif_type != vif_type::UNBOUND {
+        return Ok(current);
+    }
+    if changed.binding.host != host {
+        refuse_second(&rows::bindings_by_port(&mut tx, port.id).await?, &port, &changed.binding.host)?;
+    }
     rows::binding_delete(&mut tx, port.id, host).await?;
     store(ctx, &mut tx, &mut changed, &current.status).await?;
-    if current.status == ACTIVE {
-        provisioning::status::DOWN.clone_into(&mut changed.status);
-        rows::port_update(&mut tx, &port, &changed).await?;
-        provisioning::block_wiring(ctx, &mut tx, &changed).await?;
-    }
-    standard::standard_touch(&mut tx, &mut changed.standard).await?;
     let binding = HostBinding { binding: changed.binding.clone(), status: current.status };
-    let updated = Event::PortUpdated { before: Arc::new(port), after: Arc::new(changed) };
-    let recorded = event::record(ctx, &mut tx, vec![updated]).await?;
+    let recorded = if binding.status == ACTIVE {
+        rewired(ctx, &mut tx, port, changed).await?
+    } else {
+        // Nobody has to hear of what is not in use.
+        standard::standard_touch(&mut tx, &mut changed.standard).await?;
+        event::record(ctx, &mut tx, Vec::new()).await?
+    };
     tx.commit().await?;
     recorded.emit(ctx).await;
     Ok(binding)
+}
+
+/// The active binding is another: the port waits for being wired by it.
+async fn rewired(ctx: &Ctx, tx: &mut Tx, before: Port, mut after: Port) -> Result<Recorded> {
+    provisioning::status::DOWN.clone_into(&mut after.status);
+    rows::port_update(tx, &before, &after).await?;
+    provisioning::block_wiring(ctx, tx, &after).await?;
+    standard::standard_touch(tx, &mut after.standard).await?;
+    let updated = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) };
+    event::record(ctx, tx, vec![updated]).await
 }
 
 /// Makes the binding on a host the active one: the port lives there from now on.
@@ -112,8 +134,9 @@ pub async fn activate(ctx: &Ctx, port_id: &str, host: &str) -> Result<HostBindin
     let mut left = port.binding.clone();
     vif_type::UNBOUND.clone_into(&mut left.vif_type);
     left.vif_details.clear();
-    rows::binding_delete(&mut tx, port.id, &left.host).await?;
-    rows::bindings_insert(&mut tx, std::iter::once((port.id, &left)), INACTIVE).await?;
+    if rows::binding_delete(&mut tx, port.id, &left.host).await? {
+        rows::bindings_insert(&mut tx, std::iter::once((port.id, &left)), INACTIVE).await?;
+    }
     rows::binding_status_set(&mut tx, port.id, host, ACTIVE).await?;
     let mut moved = port.clone();
     moved.binding = chosen.binding;
@@ -136,6 +159,14 @@ pub async fn delete(ctx: &Ctx, port_id: &str, host: &str) -> Result<()> {
     on_host(&mut tx, &port, host).await?;
     rows::binding_delete(&mut tx, port.id, host).await?;
     Ok(tx.commit().await?)
+}
+
+fn refuse_second(bindings: &[HostBinding], port: &Port, host: &str) -> Result<()> {
+    if bindings.iter().any(|b| b.binding.host == host) {
+        let message = format!("Binding for port {} on host {host} already exists.", port.id);
+        return Err(Refusal::conflict("PortBindingAlreadyExists", message).into());
+    }
+    Ok(())
 }
 
 /// Binds and writes the binding; 500 when no driver can, as the compute service expects.
@@ -172,3 +203,6 @@ async fn on_host(conn: &mut Conn, port: &Port, host: &str) -> Result<HostBinding
         Refusal::new(StatusCode::NOT_FOUND, "PortBindingNotFound", message).into()
     })
 }
+
+#[cfg(test)]
+mod tests;
