@@ -81,6 +81,7 @@ fn keystone_says_who_gets_in() {
     what_is_open_and_what_is_not(&cloud);
     openstackclient_lists_what_each_may_see(&cloud);
     nobody_becomes_more_by_saying_so(&cloud);
+    println!("the server with Keystone in front holds {} KiB", cloud.service.resident_kib().unwrap());
     let known = what_is_known_goes_on_without_keystone(&mut cloud);
     let log = cloud.service.log();
     for secret in [known.as_str(), "gAAAA", "password = neutron"] {
@@ -131,7 +132,11 @@ fn nobody_becomes_more_by_saying_so(cloud: &Cloud) {
     assert_eq!(networks, 1);
     let body = json!({"network": {"name": "n", "tenant_id": "other"}});
     let answer = cloud.send("POST", "/v2.0/networks", &headers, &body);
-    assert!(answer.status == 400 && answer.text().contains("other than the authenticated project"), "{}", answer.text());
+    assert!(
+        answer.status == 400 && answer.text().contains("other than the authenticated project"),
+        "{}",
+        answer.text()
+    );
     // The log tells who it was.
     let (log, project) = (cloud.service.log(), cloud.get("/v2.0/networks", &headers).json()["networks"][0].clone());
     let line = log.lines().rfind(|line| line.contains("POST /v2.0/networks")).unwrap();

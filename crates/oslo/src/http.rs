@@ -23,6 +23,9 @@ pub use tls::Tls;
 /// A kept connection is closed when it has not been used for this long. Servers commonly wait a little longer.
 const IDLE: Duration = Duration::from_secs(50);
 
+/// A peer that takes longer than this to accept a connection is not there.
+const CONNECT: Duration = Duration::from_secs(10);
+
 /// Connections that are kept for one peer.
 const KEPT: usize = 8;
 
@@ -162,6 +165,7 @@ fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
     connector
 }
 
