@@ -181,10 +181,14 @@ impl Shared {
         thread::spawn(move || {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(size @ 1..) = from.read(&mut buffer) {
-                if !shared.may_forward() || to.write_all(&buffer[..size]).is_err() {
+                if !shared.may_forward() {
                     break;
                 }
+                // Before the other side can know of it, so that it can look at the counters then.
                 counter(&shared).fetch_add(size as u64, Ordering::Relaxed);
+                if to.write_all(&buffer[..size]).is_err() {
+                    break;
+                }
             }
             // The end of one side is told to the other only when anything is.
             shared.may_forward();
