@@ -271,8 +271,8 @@ fn hangup_opens_the_log_anew_and_takes_what_it_can() {
         text = std::fs::read_to_string(&log).unwrap_or_default();
         text.contains("dns_domain")
     });
-    assert!(text.contains("INFO isospin.cmd.edge [-] [DEFAULT] debug has a new value\n"), "{text}");
-    assert!(text.contains("[DEFAULT] dns_domain has a new value, which waits for a restart\n"), "{text}");
+    assert!(text.contains("INFO isospin.cmd.edge [-] [DEFAULT] debug is now true\n"), "{text}");
+    assert!(text.contains("[DEFAULT] dns_domain is to be example.org, which waits for a restart\n"), "{text}");
     assert!(!text.contains("bind_port"), "the command line still says it: {text}");
     service.signal("INT");
     assert_eq!(service.ended(), 0);
