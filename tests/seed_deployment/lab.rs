@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -42,6 +43,8 @@ pub(super) struct Lab {
     _memcached: Memcached,
     keystone: Keystone,
     clients: Clients,
+    /// The administrator's.
+    token: OnceLock<String>,
 }
 
 /// A file of the deployment as it was typed.
@@ -78,8 +81,7 @@ impl Lab {
         });
         let broker = thread::spawn(|| {
             let broker = Broker::start()?;
-            broker.control(&["add_user", "openstack", "openstack"])?;
-            broker.control(&["set_permissions", "openstack", ".*", ".*", ".*"])?;
+            broker.control(&["change_password", "openstack", "openstack"])?;
             anyhow::Ok(broker)
         });
         let mariadb = MariaDb::start()?;
@@ -116,6 +118,7 @@ impl Lab {
             _memcached: memcached,
             keystone,
             clients: Clients::find()?,
+            token: OnceLock::new(),
         })
     }
 
@@ -156,7 +159,8 @@ impl Lab {
 
     /// The API as its administrator sees it, by a client on the physical network.
     pub(super) fn api(&self) -> Client {
-        let token = self.keystone.token("admin", keystone::PASSWORD, "admin").expect("a token");
+        let issued = || self.keystone.token("admin", keystone::PASSWORD, "admin").expect("a token");
+        let token = self.token.get_or_init(issued).clone();
         Client::new("192.168.56.11:9696", self.lan.namespace()).with_token(token)
     }
 
@@ -252,15 +256,7 @@ impl Lab {
     pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() {
-            if began.elapsed() > PATIENCE {
-                for ((host, name), process) in &self.processes {
-                    let log = process.log();
-                    let tail: Vec<_> = log.lines().rev().take(25).collect();
-                    let tail: Vec<_> = tail.into_iter().rev().collect();
-                    println!("--- {host} {name}\n{}", tail.join("\n"));
-                }
-                panic!("waited {PATIENCE:?} until {what}");
-            }
+            assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -271,5 +267,20 @@ impl Lab {
             process.stop()?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Lab {
+    /// A test that fails shows what was logged last.
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        for ((host, name), process) in &self.processes {
+            let log = process.log();
+            let lines: Vec<_> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(40)..];
+            println!("--- {name} on {host}\n{}", tail.join("\n"));
+        }
     }
 }

@@ -116,7 +116,7 @@ fn the_deployment_is_served_from_its_files() {
          --dns-nameserver 192.0.2.53 --gateway 192.168.56.1 --subnet-range 192.168.56.0/24 public-subnet",
     )
     .unwrap();
-    let network = text(&lab.api().list("networks", "name=public").unwrap()[0], "id");
+    let network = text(&lab.api().list("networks", "?name=public").unwrap()[0], "id");
     lab.until("dnsmasq serves", || lab.dnsmasq(&network).is_some());
 
     // An instance on either host: address, each other, the physical network.

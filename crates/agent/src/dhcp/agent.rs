@@ -95,6 +95,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
     let driver = Driver::new(Arc::clone(&config))?;
     let events = Events::open(&config.system.root()).map_err(DriverError::from)?;
     let mut listener = bus.listen(dhcp_agent::TOPIC, &config.host);
+    let mut gaps = listener.gaps();
     let agent = Arc::new(Agent {
         client: Client::new(bus.clone()),
         driver,
@@ -122,6 +123,10 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
                 Some(incoming) => agent.handle(incoming).await,
                 None => break Err(AgentError::Closed),
             },
+            () = gaps.next() => {
+                tracing::info!("the message broker was away; fetching everything again");
+                agent.resync.notify_one();
+            }
             Some(worked) = workers.join_next() => if let Ok(network) = worked {
                 agent.state.lock().queue.done(network);
             },

@@ -99,6 +99,7 @@ pub(super) async fn serve<K: Kernel>(
     // Before the first scan, so that nothing falls between.
     let mut events = kernel.events()?;
     let mut notifications = bus.listen_all(&l2_agent::LINUX_BRIDGE_TOPICS, &config.host);
+    let mut gaps = notifications.gaps();
     let links = kernel.links().await?;
     check(&config, &links, &kernel).await?;
     let mut heartbeat = Heartbeat::start(bus.clone(), report(&config), config.report_interval);
@@ -138,6 +139,7 @@ pub(super) async fn serve<K: Kernel>(
             hint = notification(&mut notifications) => agent.state.hint(hint),
             Some(answer) = answered.recv() => agent.take_answer(answer),
             status = heartbeat.news() => agent.state.server_forgot(status),
+            () = gaps.next() => agent.state.missed_notifications(),
             () = sleep_until(timer) => agent.on_time().await,
         }
         while let Ok(answer) = answered.try_recv() {

@@ -214,6 +214,16 @@ impl State {
         if status == Status::Revived {
             tracing::warn!("the server took this agent for dead; all ports are wired and reported again");
         }
+        self.ask_again();
+    }
+
+    /// Notifications may have been lost, so the server is asked what they told of.
+    pub(super) fn missed_notifications(&mut self) {
+        tracing::info!("the message broker was away; asking the server about all ports again");
+        self.ask_again();
+    }
+
+    fn ask_again(&mut self) {
         let now = Instant::now();
         self.taps.values_mut().filter(|tap| !tap.asked).for_each(|tap| tap.question = Some(now));
     }

@@ -14,7 +14,7 @@ pub mod rabbit;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use failure::{CallError, Failure};
 pub use rabbit::{RabbitError, RabbitSettings, SettingsError};
@@ -85,6 +85,14 @@ pub enum Listener {
     Rabbit(rabbit::Listener),
 }
 
+/// Tells a listener's owner when messages may have been missed; see [`Listener::gaps`].
+#[derive(Debug)]
+pub struct Gaps {
+    ready: Option<watch::Receiver<bool>>,
+    /// Whether it has received before.
+    began: bool,
+}
+
 /// The way back to the caller. Dropped unused, it tells the caller that no answer will come.
 #[derive(Debug)]
 pub struct Reply(Path);
@@ -110,6 +118,32 @@ impl Listener {
         match self {
             Self::InProcess(listener) => listener.next().await,
             Self::Rabbit(listener) => listener.next().await,
+        }
+    }
+
+    /// Tells when messages may have been missed.
+    pub fn gaps(&self) -> Gaps {
+        match self {
+            Self::InProcess(_) => Gaps { ready: None, began: false },
+            Self::Rabbit(listener) => Gaps { ready: Some(listener.ready()), began: false },
+        }
+    }
+}
+
+impl Gaps {
+    /// Waits until the listener receives again after a time in which it could not. What was sent meanwhile may be lost,
+    /// so whatever the messages told of has to be asked for. Never returns where nothing can be missed. Dropping the
+    /// future loses nothing.
+    pub async fn next(&mut self) {
+        let Some(ready) = &mut self.ready else { return std::future::pending().await };
+        loop {
+            if ready.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            // The first time it receives, nothing has been missed.
+            if *ready.borrow_and_update() && std::mem::replace(&mut self.began, true) {
+                return;
+            }
         }
     }
 }
@@ -245,5 +279,31 @@ fn incoming(ctx: &Context, target: &Target, version: &str, method: &str, args: V
         method: method.to_owned(),
         args,
         reply: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn told(gaps: &mut Gaps) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), gaps.next()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_a_return_is_a_gap() {
+        let (sender, ready) = watch::channel(false);
+        let mut gaps = Gaps { ready: Some(ready), began: false };
+        assert!(!told(&mut gaps).await);
+        sender.send_replace(true);
+        assert!(!told(&mut gaps).await, "the beginning is none");
+        sender.send_replace(false);
+        assert!(!told(&mut gaps).await, "nothing can be asked while the broker is away");
+        sender.send_replace(true);
+        assert!(told(&mut gaps).await);
+        assert!(!told(&mut gaps).await, "each is told once");
+        assert!(!told(&mut Bus::in_process().listen("topic", "server").gaps()).await);
     }
 }

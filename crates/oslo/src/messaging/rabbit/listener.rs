@@ -29,6 +29,8 @@ pub struct Listener {
     demand: Arc<Semaphore>,
     /// Whether a permit was given for which nothing has come.
     asked: bool,
+    /// Whether the queues are read now.
+    ready: watch::Receiver<bool>,
 }
 
 /// Makes requests of messages.
@@ -55,6 +57,7 @@ impl Listener {
             queues: topics.iter().flat_map(|topic| queues(shared, topic, server)).collect(),
             ready: watch::Sender::new(false),
         };
+        let ready = subscription.ready.subscribe();
         let requests = Requests {
             shared: Arc::clone(shared),
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
@@ -77,7 +80,12 @@ impl Listener {
             };
             tokio::join!(subscription.run(requests, stopped), ending);
         });
-        Self { incoming, demand, asked: false }
+        Self { incoming, demand, asked: false, ready }
+    }
+
+    /// Whether its queues are read now, as it changes.
+    pub(in crate::messaging) fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
     }
 
     /// The next request; none when the transport was closed. Dropping the future loses nothing.

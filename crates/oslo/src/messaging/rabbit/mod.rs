@@ -45,6 +45,8 @@ use super::{
     envelope::{self, Call, Request},
 };
 
+/// Pause before a call is sent again that no server could take.
+const NO_SERVER: Duration = Duration::from_millis(250);
 /// How long a transport that was closed may take to end.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -194,10 +196,17 @@ impl Rabbit {
         let request = Request { method, args, version, namespace, call, unique_id, ctx };
         let body = envelope::wrap(&request.encode());
         let route = self.route(target, timeout);
-        match self.0.publisher.publish(&route, body.as_bytes(), until).await {
-            Ok(_) => Ok(()),
-            Err(PublishError::Closed(_)) => Err(CallError::Unavailable { topic }),
-            Err(error) => Err(CallError::Broker { topic, why: error.to_string() }),
+        loop {
+            match self.0.publisher.publish(&route, body.as_bytes(), until).await {
+                Ok(Sent::Confirmed) => return Ok(()),
+                // After the broker was away, callers may be back before the servers whose queue it is.
+                Ok(Sent::Returned) if timeout_at(until, tokio::time::sleep(NO_SERVER)).await.is_ok() => {}
+                Ok(Sent::Returned) => {
+                    return Err(CallError::Broker { topic, why: format!("nobody reads the queue '{}'", route.key) });
+                }
+                Err(PublishError::Closed(_)) => return Err(CallError::Unavailable { topic }),
+                Err(error) => return Err(CallError::Broker { topic, why: error.to_string() }),
+            }
         }
     }
 
@@ -210,7 +219,9 @@ impl Rabbit {
                 (Exchange::main(&settings.exchange, &settings.queues), format!("{}.{server}", target.topic))
             }
         };
-        Route { exchange, key, queue: None, mandatory: false, expiration }
+        // Who waits for an answer is to know that nobody got the question.
+        let mandatory = expiration.is_some();
+        Route { exchange, key, queue: None, mandatory, expiration }
     }
 
     /// Sends a notification to the queue of its topic, which waits there for its first reader.
