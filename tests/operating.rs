@@ -41,7 +41,8 @@ fn a_request_can_be_followed_and_what_it_took_is_counted() {
     let subnet = json!({"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"});
     client.create("subnets", subnet).unwrap();
     host.until("dnsmasq serves", || Ok(host.dnsmasq(&network).is_some())).unwrap();
-    let wish = json!({"network_id": network, "binding:host_id": NAME, "device_owner": "compute:nova", "device_id": "vm"});
+    let wish =
+        json!({"network_id": network, "binding:host_id": NAME, "device_owner": "compute:nova", "device_id": "vm"});
     let port = client.create("ports", wish).unwrap();
     let instance = host.plug("one", &port).unwrap();
     host.until_active(&id(&port)).unwrap();
