@@ -91,6 +91,12 @@ impl Middleware {
                  token of a service"
             );
         }
+        if settings.www_authenticate_uri.is_none() {
+            tracing::warn!(
+                "[keystone_authtoken] www_authenticate_uri is unset: callers without token are sent to auth_url, which \
+                 they may not be able to reach"
+            );
+        }
         let validator = Arc::new(Validator::new(session.clone(), &settings));
         Self(Arc::new(Inner { session, settings, validator, challenge: OnceCell::new() }))
     }
