@@ -97,6 +97,7 @@ pub(super) struct Server {
     stop: watch::Sender<bool>,
     http: Option<JoinHandle<std::io::Result<()>>>,
     background: JoinHandle<()>,
+    parts: Arc<Parts>,
 }
 
 impl Server {
@@ -106,12 +107,13 @@ impl Server {
         let background = Arc::clone(&parts);
         Self {
             stop,
+            parts: Arc::clone(&parts),
             background: tokio::spawn(async move { server::background(background, &host).await }),
             http: listener.map(|listener| tokio::spawn(server::http::serve(listener, parts, told(stopped)))),
         }
     }
 
-    /// Accepts no more requests and waits for those in progress.
+    /// Accepts no more requests, waits for those in progress and, for a moment, for what follows them.
     pub(super) async fn drain(self) {
         self.stop.send_replace(true);
         match self.http {
@@ -122,6 +124,7 @@ impl Server {
                 Err(error) => tracing::error!("the API ended: {error}"),
             },
         }
+        server::event::drain(&self.parts).await;
         self.background.abort();
         let _ = self.background.await;
     }

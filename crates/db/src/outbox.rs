@@ -93,6 +93,12 @@ pub async fn renew(conn: &mut Conn, owner: &str, ids: &[i64], taken_at: i64) -> 
     Ok(())
 }
 
+/// Dates the owner's claims back, so that others need not wait for them to grow old.
+pub async fn release(conn: &mut Conn, owner: &str, taken_at: i64) -> Result<(), DbError> {
+    let text = format!("UPDATE {TABLE} SET taken_at = ? WHERE owner = ?");
+    conn.execute(&text, vec![taken_at.into(), owner.into()]).await.map(drop)
+}
+
 /// Rows for these audiences that no owner has claimed since `before`, and all of `owner` itself, the oldest first.
 pub async fn abandoned(
     conn: &mut Conn,

@@ -280,6 +280,14 @@ pub async fn follow(parts: Arc<Parts>) {
     tokio::join!(parts.events.follow(), nova, watchers, outbox);
 }
 
+/// Waits a little until what was emitted has been told, before the server ends. What is not told by then is left to
+/// other servers, or to the next start.
+pub async fn drain(parts: &Parts) {
+    if let Some(outbox) = &parts.outbox {
+        outbox.drain(parts).await;
+    }
+}
+
 /// Follows up the events emitted so far.
 #[cfg(test)]
 pub(crate) async fn settle(ctx: &Ctx) {

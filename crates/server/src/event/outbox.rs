@@ -42,6 +42,8 @@ const PER_ROW: usize = 500;
 const AT_ONCE: usize = 200;
 /// How long told rows are collected, to be removed together.
 const COLLECTED: Duration = Duration::from_millis(20);
+/// How long an end waits for what is still to be told.
+const ENDING: Duration = Duration::from_secs(3);
 /// Pause after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -200,6 +202,26 @@ impl Outbox {
             held.remove(row);
         }
         Ok(())
+    }
+
+    /// Waits, not for long, until everything held has been told, and leaves the rest to others at once.
+    pub(super) async fn drain(&self, parts: &Parts) {
+        let began = Instant::now();
+        while !self.held.lock().is_empty() && began.elapsed() < ENDING {
+            tokio::time::sleep(COLLECTED).await;
+        }
+        if self.held.lock().is_empty() {
+            return;
+        }
+        let released = async {
+            self.remove_now(parts).await?;
+            let mut tx = parts.db.begin().await?;
+            rows::release(&mut tx, &self.owner, now() - millis(self.lease) - 1).await?;
+            Ok::<_, crate::Error>(tx.commit().await?)
+        };
+        if let Err(error) = released.await {
+            tracing::warn!("what is still to be told was not left to other servers: {error}");
+        }
     }
 
     async fn check(self: &Arc<Self>, parts: &Arc<Parts>) {

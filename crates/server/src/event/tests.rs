@@ -171,3 +171,16 @@ fn one_lane_within_the_process() {
     assert!(matches!(Bus::in_process(), Bus::InProcess(_)));
     assert_ne!(format!("{:?}", Queue::new(true)), format!("{:?}", Queue::new(false)));
 }
+
+#[tokio::test]
+async fn a_server_that_ends_in_order_leaves_what_is_untold_to_others_at_once() {
+    let ctx = testing::server_of(|parts| parts.storing(&[Audience::Agents], Duration::from_secs(3600))).await;
+    let network = testing::network(&ctx).await;
+    let made = port(&ctx, &network).await;
+    // Nobody follows, so that it stays untold.
+    drain(&ctx.parts).await;
+    let mut conn = ctx.db().reader().await.unwrap();
+    let hour_ago = chrono::Utc::now().timestamp_millis() - 3_600_000;
+    let left = db::outbox::abandoned(&mut conn, "", &["agents"], hour_ago, 10).await.unwrap();
+    assert_eq!(left.len(), 1, "{made:?}");
+}
