@@ -38,10 +38,12 @@ const URL_V6: &str = "http://[fe80::a9fe:a9fe%25eth0]/openstack/latest/meta_data
 struct Metadata {
     lab: Lab,
     nova: Arc<Nova>,
-    agent: Option<(oneshot::Sender<()>, JoinHandle<Result<(), metadata::AgentError>>)>,
+    agent: Option<(oneshot::Sender<()>, JoinHandle<Ended>)>,
 }
 
-/// An instance's own metadata.
+type Ended = Result<(), metadata::AgentError>;
+
+/// An instance that has a port and an address.
 struct Vm {
     instance: Instance,
     id: String,

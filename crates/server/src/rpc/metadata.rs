@@ -79,7 +79,8 @@ mod tests {
         for device in ["one", "two"] {
             let network = testing::network(&ctx).await;
             testing::subnet(&ctx, &network, "10.0.0.0/24").await;
-            let body = json!({"network_id": network.id, "device_id": device, "fixed_ips": [{"ip_address": "10.0.0.5"}]});
+            let body =
+                json!({"network_id": network.id, "device_id": device, "fixed_ips": [{"ip_address": "10.0.0.5"}]});
             made.push(testing::create::<Port>(&ctx, body).await);
         }
         let [one, two] = made.as_slice() else { panic!("two ports") };
