@@ -77,7 +77,10 @@ fn policy(options: &Options) -> Result<Policy, ConfigError> {
     if options.get::<String>("DEFAULT", "auth_strategy")? == "noauth" {
         return Ok(Policy::open());
     }
-    let dirs: Vec<String> = options.get(SECTION, "policy_dirs")?;
+    let mut dirs: Vec<String> = options.get(SECTION, "policy_dirs")?;
+    if dirs.is_empty() {
+        dirs.push("policy.d".to_owned());
+    }
     let settings = Settings {
         files: options.places_of(&options.get::<String>(SECTION, "policy_file")?),
         dirs: dirs.iter().map(|dir| options.places_of(dir)).collect(),
@@ -288,6 +291,24 @@ mod tests {
         let (ml2, policy) = (Ml2 { mechanism_drivers: Vec::new(), ..Ml2::default() }, Arc::clone(&config.policy));
         let ours = Config { ml2, policy, ..Config::default() };
         assert_eq!(format!("{config:?}"), format!("{ours:?}"));
+    }
+
+    #[test]
+    fn a_policy_file_that_means_nothing_is_refused_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("neutron.conf");
+        std::fs::write(dir.path().join("policy.yaml"), "create_network: role:boss or\n").unwrap();
+        std::fs::write(&file, "").unwrap();
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let options = Options::load(Sources { files: vec![file.clone()], ..Sources::default() }).unwrap();
+            Config::from_oslo(&options).map_err(|error| error.to_string())
+        };
+        let refused = load("").unwrap_err();
+        for part in ["policy.yaml, line 1, rule \"create_network\"", "at character 13: a check is missing"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(load("[DEFAULT]\nauth_strategy = noauth\n").is_ok(), "without callers there are no rules");
     }
 
     #[test]

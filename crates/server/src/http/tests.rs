@@ -30,7 +30,11 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let policy = Arc::new(Policy::load(Settings::default()).unwrap());
+        Self::with(Settings::default()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
+        let policy = Arc::new(Policy::load(settings).unwrap());
         Self { ctx: testing::server(|config| config.policy = policy).await }
     }
 
@@ -249,6 +253,32 @@ async fn changing_is_forbidden_or_hidden() {
 }
 
 #[tokio::test]
+async fn an_operators_file_has_the_last_word_and_may_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    std::fs::write(&file, "create_network: role:boss\nget_network:provider:network_type: '@'\n").unwrap();
+    let server = Server::with(Settings { files: vec![file.clone()], ..Settings::default() }).await;
+    let given = json!({"network": {"name": "n"}});
+    assert_eq!(server.status(MEMBER, "POST", "networks", given.clone()).await, 403);
+    assert_eq!(server.status(ADMIN, "POST", "networks", given.clone()).await, 403, "not even an administrator");
+    let boss: (&[&str], &str) = (&["boss", "reader"], OWN);
+    let id = server.make(boss, "networks", "network", json!({"name": "n"})).await;
+    let sees = async || {
+        let (_, shown) = server.get(MEMBER, &format!("networks/{id}")).await;
+        ["provider:network_type", "provider:segmentation_id"].map(|name| shown["network"].get(name).is_some())
+    };
+    assert_eq!(sees().await, [true, false]);
+    // Another's network is shown only where the database is asked for all, which a rule of its own decides.
+    std::fs::write(&file, "context_with_global_access: role:auditor\nget_network: role:reader\n").unwrap();
+    server.ctx.config().policy.refresh();
+    assert_eq!(sees().await, [false, false]);
+    assert_eq!(server.status(MEMBER, "POST", "networks", given).await, 201);
+    let auditor: (&[&str], &str) = (&["auditor", "reader"], THIRD);
+    assert_eq!(server.names(auditor, "networks").await, ["n", "n"]);
+    assert_eq!(server.names(STRANGER, "networks").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn ports_depend_on_their_network() {
     let server = Server::start().await;
     let [own, other, shared, external] = server.networks().await;
@@ -320,7 +350,7 @@ async fn a_network_is_shared_with_a_project() {
     let (status, made) = post(MEMBER, give(OTHER, "access_as_shared")).await;
     let policy = &made["rbac_policy"];
     let id = policy["id"].as_str().unwrap().to_owned();
-    let expected = json!({"id": id, "project_id": OWN, "action": "access_as_shared", "object_id": own,
+    let expected = json!({"id": id, "project_id": OWN, "tenant_id": OWN, "action": "access_as_shared", "object_id": own,
                           "target_tenant": OTHER, "object_type": "network"});
     assert_eq!((status, policy), (201, &expected));
     // Those it is shared with see it as shared, its owner and others do not.

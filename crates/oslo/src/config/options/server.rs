@@ -270,10 +270,9 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("policy.yaml")
                 .was(&[("DEFAULT", "policy_file")])
                 .help("File of rules that replace the defaults, looked for beside the configuration's files."),
-            multi("policy_dirs")
-                .default("policy.d")
-                .was(&[("DEFAULT", "policy_dirs")])
-                .help("Directories of further such files, read after it in the order of their names."),
+            multi("policy_dirs").was(&[("DEFAULT", "policy_dirs")]).help(
+                "Directories of further such files, read after it in the order of their names; policy.d when unset.",
+            ),
             text("policy_default_rule")
                 .default("default")
                 .was(&[("DEFAULT", "policy_default_rule")])
