@@ -20,8 +20,7 @@ async fn servers(world: &World, count: usize) -> Vec<Ctx> {
     for _ in 0..count {
         let db = crate::connect(&world.url).await;
         let ctx = Ctx::system(Arc::new(Parts::new(db, Bus::in_process(), Config::default())));
-        let parts = Arc::clone(&ctx.parts);
-        tokio::spawn(async move { isospin_server::event::follow(&parts.events).await });
+        tokio::spawn(isospin_server::event::follow(Arc::clone(&ctx.parts)));
         servers.push(ctx);
     }
     servers
