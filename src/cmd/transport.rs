@@ -1,8 +1,8 @@
 //! The way between the processes of a deployment: RabbitMQ, as `transport_url` or the older options name it.
 
 use oslo::config::Config;
-use oslo::messaging::Bus;
 use oslo::messaging::rabbit::RabbitSettings;
+use oslo::messaging::{Bus, patience};
 
 use super::Stop;
 use super::edge::Edge;
@@ -13,6 +13,7 @@ const IN_PROCESS: [&str; 2] = ["fake", "kombu+memory"];
 /// The transport of the configuration. A broker that cannot be reached yet is tried again beside the work, so services
 /// may be started in any order.
 pub(super) async fn connect(edge: &Edge, program: &str) -> Result<Bus, Stop> {
+    patience::configure(edge.config())?;
     if stays_in_process(edge.config())? {
         tracing::warn!("transport_url keeps messages within this process: no other process hears them");
         return Ok(Bus::in_process());

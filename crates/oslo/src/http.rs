@@ -18,6 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 
+pub(crate) use tls::Material;
 pub use tls::Tls;
 
 /// A kept connection is closed when it has not been used for this long. Servers commonly wait a little longer.

@@ -30,15 +30,18 @@ pub struct Tls {
     pub insecure: bool,
 }
 
+/// A certificate with those above it, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// The files of a [`Tls`], read.
-pub(super) struct Material {
+pub(crate) struct Material {
     roots: Option<RootCertStore>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Identity>,
     insecure: bool,
 }
 
 impl Tls {
-    pub(super) fn read(&self) -> Result<Material, HttpError> {
+    pub(crate) fn read(&self) -> Result<Material, HttpError> {
         let roots = match &self.cafile {
             Some(path) if !self.insecure => Some(read_roots(path)?),
             _ => None,
@@ -52,6 +55,12 @@ impl Tls {
 }
 
 impl Material {
+    /// Whom to trust, and how to show ourselves.
+    pub(crate) fn into_parts(self) -> Result<(RootCertStore, Option<Identity>), HttpError> {
+        let roots = self.roots.map_or_else(system_roots, Ok)?;
+        Ok((roots, self.identity))
+    }
+
     /// A connector that also speaks TLS. `peer` is for errors only.
     pub(super) fn connector(
         &self,

@@ -3,24 +3,21 @@
 //! Certificates are always checked. The host's name is checked where there is one host; members of a cluster may share a
 //! certificate that names none of them, as they may upstream.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use lapin::tcp::RustlsConnector;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 use super::{RabbitError, settings::TlsFiles};
-
-/// Where systems keep the certificates they trust.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+use crate::http;
 
 /// What connections use.
 #[derive(Clone)]
@@ -35,25 +32,22 @@ impl fmt::Debug for Tls {
 impl Tls {
     /// Reads the files.
     pub(super) fn read(files: &TlsFiles, check_name: bool) -> Result<Self, RabbitError> {
-        let provider = Arc::new(ring::default_provider());
-        let roots = Arc::new(read_authorities(files.authorities.as_deref())?);
         let broken = |error: &dyn fmt::Display| RabbitError::Tls(error.to_string());
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        let TlsFiles { authorities, certificate, key } = files.clone();
+        let files = http::Tls { cafile: authorities, certfile: certificate, keyfile: key, insecure: false };
+        let (roots, identity) = files.read().and_then(http::Material::into_parts).map_err(|error| broken(&error))?;
+        let provider = Arc::new(ring::default_provider());
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()
             .map_err(|error| broken(&error))?;
-        let verifier = Arc::new(Verifier { inner: verifier, check_name });
-        let builder = ClientConfig::builder_with_provider(provider as Arc<CryptoProvider>)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| broken(&error))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let config = match &files.certificate {
+            .with_custom_certificate_verifier(Arc::new(Verifier { inner, check_name }));
+        let config = match identity {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let key = files.key.as_deref().unwrap_or(path);
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-                builder.with_client_auth_cert(read_certificates(path)?, key).map_err(|error| broken(&error))?
-            }
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| broken(&error))?,
         };
         Ok(Self(Arc::new(config)))
     }
@@ -61,29 +55,6 @@ impl Tls {
     pub(super) fn connector(&self) -> RustlsConnector {
         Arc::clone(&self.0).into()
     }
-}
-
-fn read_authorities(path: Option<&Path>) -> Result<RootCertStore, RabbitError> {
-    let system = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.is_file());
-    let Some(path) = path.or(system) else {
-        return Err(RabbitError::Tls("the system has no certificates to trust: set ssl_ca_file".to_owned()));
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(read_certificates(path)?);
-    Ok(roots)
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RabbitError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err(unreadable(path, &"it holds no certificate in PEM")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unreadable(path, &error)),
-    }
-}
-
-fn unreadable(path: &Path, why: &dyn fmt::Display) -> RabbitError {
-    RabbitError::Tls(format!("{}: {why}", path.display()))
 }
 
 /// Checks certificates, and names only where asked to.
