@@ -221,13 +221,15 @@ fn links_run_upstreams_programs() {
 }
 
 #[test]
-fn agents_of_their_own_say_what_they_wait_for() {
+fn agents_that_cannot_run_say_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["linuxbridge", "dhcp"] {
-        let output = isospin(&["agent", name], dir.path());
-        assert!(err(&output).contains("needs RabbitMQ"), "{}", err(&output));
-        assert_eq!(code(&output), 2);
-    }
+    let output = isospin(&["agent", "l3"], dir.path());
+    assert!(err(&output).contains("does not have this agent yet"), "{}", err(&output));
+    assert_eq!(code(&output), 2);
+    // By default it is to make tunnels, and is not told from which address.
+    let output = isospin(&["agent", "linuxbridge"], dir.path());
+    assert!(err(&output).contains("[vxlan] local_ip"), "{}", err(&output));
+    assert_eq!(code(&output), 2);
 }
 
 #[test]
