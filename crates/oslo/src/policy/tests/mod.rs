@@ -310,6 +310,7 @@ fn a_file_that_means_nothing_says_where() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "no task waits for this thread")]
 fn a_file_that_changes_is_read_again_and_one_that_breaks_changes_nothing() {
     let files = Files::new();
     let enforcer = files.load().unwrap();
