@@ -9,6 +9,8 @@ mod agents;
 mod cases;
 #[path = "backends/concurrency.rs"]
 mod concurrency;
+#[path = "backends/outbox.rs"]
+mod outbox;
 #[path = "backends/revision.rs"]
 mod revision;
 #[path = "backends/schema.rs"]
@@ -36,6 +38,7 @@ async fn run(url: &str) {
     agents::networks_are_given_to_agents(&database).await;
     agents::devices_are_found_and_blocked(&database).await;
     agents::tunnel_ends_are_kept(&database).await;
+    outbox::events_are_kept_and_change_hands(&database).await;
     concurrency::no_increment_is_lost(&[database.clone(), Database::connect(&settings).await.unwrap()]).await;
     if database.backend() != Backend::Sqlite {
         concurrency::one_of_two_deadlocked_can_retry(&database).await;
