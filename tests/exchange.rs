@@ -28,7 +28,8 @@ use testkit::http::{Client, id, text};
 use scenario::{Names, Scenario, Step};
 use upstream::{PROGRAM, Place};
 
-/// The agents that scenarios refer to. Their last report is long past, so neither server takes them for alive.
+/// The agents that scenarios refer to. Those that wire ports reported last in a far future, so both servers take them for
+/// alive; that of DHCP long ago, so neither gives it networks by itself.
 const AGENTS: &str = "\
 INSERT INTO agents (id, agent_type, `binary`, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, \
 description, configurations, `load`, availability_zone, resource_versions, resources_synced) VALUES \
@@ -36,7 +37,11 @@ description, configurations, `load`, availability_zone, resource_versions, resou
 '2026-01-01 00:00:00', '2026-01-01 00:00:00', '2026-01-01 00:01:00', NULL, \
 '{\\\"dhcp_driver\\\": \\\"neutron.agent.linux.dhcp.Dnsmasq\\\", \\\"networks\\\": 0}', 0, 'nova', NULL, NULL), \
 ('00000000-0000-4000-8000-00000000000b', 'Open vSwitch agent', 'neutron-openvswitch-agent', 'N/A', 'host-a', 1, \
-'2026-01-01 00:00:00', '2026-01-01 00:00:00', '2026-01-01 00:01:00', NULL, \
+'2026-01-01 00:00:00', '2026-01-01 00:00:00', '2099-01-01 00:01:00', NULL, \
+'{\\\"tunnel_types\\\": [\\\"vxlan\\\"], \\\"bridge_mappings\\\": {\\\"physnet1\\\": \\\"br-ex\\\"}}', 0, NULL, \
+'{\\\"Port\\\": \\\"1.10\\\"}', NULL), \
+('00000000-0000-4000-8000-00000000000c', 'Open vSwitch agent', 'neutron-openvswitch-agent', 'N/A', 'host-b', 1, \
+'2026-01-01 00:00:00', '2026-01-01 00:00:00', '2099-01-01 00:01:00', NULL, \
 '{\\\"tunnel_types\\\": [\\\"vxlan\\\"], \\\"bridge_mappings\\\": {\\\"physnet1\\\": \\\"br-ex\\\"}}', 0, NULL, \
 '{\\\"Port\\\": \\\"1.10\\\"}', NULL)";
 

@@ -53,7 +53,8 @@ fn unordered(body: &mut Value) {
 
 /// Lists within a resource that are sets; the port of a link is that of the server that was asked.
 fn inner(value: &mut Value) {
-    const SETS: [&str; 9] = [
+    const SETS: [&str; 10] = [
+        "allocation_pools",
         "subnets",
         "tags",
         "security_groups",

@@ -16,6 +16,15 @@ use testkit::{
 };
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
+/// What only the compute service may do, for the administrator that everybody is without authentication.
+const POLICY: &str = "\
+create_port:binding:profile: rule:context_is_admin
+update_port:binding:profile: rule:context_is_admin
+get_port_binding: rule:context_is_admin
+create_port_binding: rule:context_is_admin
+delete_port_binding: rule:context_is_admin
+activate: rule:context_is_admin
+";
 /// How long upstream's server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -42,6 +51,7 @@ impl Place {
             mariadb: MariaDb::start().unwrap(),
         };
         fs::write(place.configuration_path(), place.configuration("neutron")).unwrap();
+        fs::write(place.directory.path().join("policy.yaml"), POLICY).unwrap();
         place
     }
 
@@ -58,6 +68,7 @@ impl Place {
              transport_url = fake://\napi_paste_config = {paste}\nstate_path = {}\nlog_options = false\n\
              notify_nova_on_port_status_changes = false\nnotify_nova_on_port_data_changes = false\n\
              network_auto_schedule = false\n[database]\nconnection = {}\n[oslo_concurrency]\nlock_path = {}\n\
+             [oslo_policy]\npolicy_file = {}\n\
              [quotas]\nquota_network = -1\nquota_subnet = -1\nquota_port = -1\nquota_security_group = -1\n\
              quota_security_group_rule = -1\n[ml2]\ntype_drivers = flat,vlan,gre,vxlan,geneve,local\n\
              tenant_network_types = vxlan\nmechanism_drivers = openvswitch\nextension_drivers = port_security\n\
@@ -67,6 +78,7 @@ impl Place {
             at("state"),
             self.mariadb.url_of(database),
             at("lock"),
+            at("policy.yaml"),
         )
     }
 

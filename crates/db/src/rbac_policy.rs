@@ -48,6 +48,7 @@ pub fn rbac_policies_from_rows(kind: ObjectType, rows: &[Row]) -> Result<Vec<Rba
         Ok(RbacPolicy {
             id: row.get(0)?,
             project_id: row.get::<Option<String>>(1)?.unwrap_or_default(),
+            tenant_id: row.get::<Option<String>>(1)?.unwrap_or_default(),
             action: row.get(2)?,
             object_id: row.get(3)?,
             target_tenant: row.get(4)?,

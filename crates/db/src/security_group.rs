@@ -162,7 +162,7 @@ pub async fn security_group_rules_from_rows(
     let default: HashSet<SecurityGroupId> =
         conn.select(&select).await?.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
     for rule in &mut rules {
-        rule.belongs_to_default_sg = default.contains(&rule.security_group_id);
+        rule.belongs_to_default_sg = Some(default.contains(&rule.security_group_id));
     }
     Ok(rules)
 }
@@ -184,7 +184,7 @@ fn rule_from_row(row: &Row) -> Result<SecurityGroupRule, DbError> {
         remote_ip_prefix,
         remote_group_id: row.get(9)?,
         remote_address_group_id: row.get(10)?,
-        belongs_to_default_sg: false,
+        belongs_to_default_sg: Some(false),
         standard: standard_from_row(row, RULE_COLUMNS.len())?,
     })
 }

@@ -41,7 +41,7 @@ pub fn standard_from_row(row: &Row, start: usize) -> Result<Standard, DbError> {
     let time = |index| Ok::<_, DbError>(row.get::<Option<NaiveDateTime>>(index)?.map(format_time).unwrap_or_default());
     Ok(Standard {
         standard_attr_id: row.get(start)?,
-        description: row.get::<Option<String>>(start + 1)?.unwrap_or_default(),
+        description: row.get(start + 1)?,
         revision_number: row.get(start + 2)?,
         created_at: time(start + 3)?,
         updated_at: time(start + 4)?,
@@ -53,17 +53,17 @@ pub fn standard_from_row(row: &Row, start: usize) -> Result<Standard, DbError> {
 pub async fn standard_insert(
     conn: &mut Conn,
     resource_type: &str,
-    description: &str,
+    description: impl Into<Option<&str>>,
     revision: i64,
 ) -> Result<Standard, DbError> {
-    let now = now();
+    let (now, description) = (now(), description.into());
     let row = vec![resource_type.into(), description.into(), revision.into(), now.into(), now.into()];
     let columns = ["resource_type", "description", "revision_number", "created_at", "updated_at"];
     let id = conn.insert_id(&tables::STANDARDATTRIBUTES, &columns, row).await?;
     let (created_at, updated_at) = (format_time(now), format_time(now));
     Ok(Standard {
         standard_attr_id: id,
-        description: description.to_owned(),
+        description: description.map(str::to_owned),
         revision_number: revision,
         created_at,
         updated_at,
@@ -101,7 +101,7 @@ pub async fn standard_touch_ids(conn: &mut Conn, ids: &[i64]) -> Result<(), DbEr
 pub async fn standard_describe(conn: &mut Conn, standard: &mut Standard, description: &str) -> Result<(), DbError> {
     let binds = vec![description.into(), standard.standard_attr_id.into()];
     conn.sql("UPDATE standardattributes SET description = ? WHERE id = ?", binds).await?;
-    description.clone_into(&mut standard.description);
+    standard.description = Some(description.to_owned());
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub struct RbacPolicy {
     pub id: RbacPolicyId,
     /// Who made it.
     pub project_id: String,
+    /// The same, by its older name.
+    pub tenant_id: String,
     /// What the target may do.
     pub action: String,
     /// What is shared.

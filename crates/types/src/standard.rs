@@ -8,8 +8,8 @@ pub struct Standard {
     /// Key of the row in `standardattributes`; never shown in REST.
     #[serde(skip)]
     pub standard_attr_id: i64,
-    /// Free text.
-    pub description: String,
+    /// Free text; null for what is made beside a request, such as the rules of a new group.
+    pub description: Option<String>,
     /// Bumped by every change of the resource or of what belongs to it.
     pub revision_number: i64,
     /// `YYYY-MM-DDTHH:MM:SSZ`, UTC.

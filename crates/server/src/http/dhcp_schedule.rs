@@ -2,11 +2,12 @@
 
 use axum::http::{Method, StatusCode};
 use db::list::ListQuery;
+use serde_json::{Map, Value};
 use types::{AgentId, NetworkId, agent::Agent, network::Network};
 
 use super::{Answer, Request, query, stream};
 use crate::{
-    Ctx, Refusal, Result,
+    Ctx, Error, Refusal, Result,
     resource::{self, Resource},
     retry::retrying,
     schedule::dhcp,
@@ -14,16 +15,24 @@ use crate::{
 
 /// The networks of an agent.
 pub(super) async fn networks(ctx: &Ctx, request: &Request, agent: &str, rest: &[&str]) -> Result<Answer> {
-    require(ctx, match request.method {
-        Method::POST => "create_dhcp-network",
-        Method::DELETE => "delete_dhcp-network",
-        _ => "get_dhcp-networks",
-    })?;
+    require(
+        ctx,
+        match request.method {
+            Method::POST => "create_dhcp-network",
+            Method::DELETE => "delete_dhcp-network",
+            _ => "get_dhcp-networks",
+        },
+    )?;
     let agent: AgentId = agent.parse().map_err(|_| Refusal::not_found("Agent", agent))?;
     match (rest, &request.method) {
         ([], &Method::GET) => {
             let ids = dhcp::networks_of_agent(ctx, agent).await?;
-            collection::<Network>(ctx, request, ids.iter().map(Into::into).collect()).await
+            collection::<Network>(ctx, request, ids.iter().map(Into::into).collect(), |network, shown| {
+                shown.insert("standard_attr_id".to_owned(), network.standard.standard_attr_id.into());
+                shown.insert("vlan_transparent".to_owned(), Value::Null);
+                shown.insert("qinq".to_owned(), Value::Null);
+            })
+            .await
         }
         ([], &Method::POST) => {
             let body = request.object()?;
@@ -51,7 +60,11 @@ pub(super) async fn agents(ctx: &Ctx, request: &Request, network: &str) -> Resul
         Ok(network) => dhcp::agents_of_network(ctx, network).await?,
         Err(_) => Vec::new(),
     };
-    collection::<Agent>(ctx, request, ids.iter().map(Into::into).collect()).await
+    collection::<Agent>(ctx, request, ids.iter().map(Into::into).collect(), |_, shown| {
+        shown.insert("resource_versions".to_owned(), Value::Object(Map::new()));
+        shown.insert("ha_chassis_priority".to_owned(), Value::Null);
+    })
+    .await
 }
 
 fn require(ctx: &Ctx, rule: &str) -> Result<()> {
@@ -62,12 +75,27 @@ fn network_id(text: &str) -> Result<NetworkId> {
     text.parse().map_err(|_| Refusal::not_found("Network", text).into())
 }
 
-async fn collection<R: Resource>(ctx: &Ctx, request: &Request, ids: Vec<db::Value>) -> Result<Answer> {
+/// These lists show more than a resource does by itself: what `more` adds.
+async fn collection<R: Resource>(
+    ctx: &Ctx,
+    request: &Request,
+    ids: Vec<db::Value>,
+    more: impl Fn(&R, &mut Map<String, Value>),
+) -> Result<Answer> {
     let mut items = Vec::new();
     if !ids.is_empty() {
         let mut conn = ctx.db().reader().await?;
         items = resource::find_all::<R>(ctx, &mut conn, &ListQuery::default().matching_any("id", ids)).await?;
     }
+    let shown = |item: &R| {
+        let mut value = serde_json::to_value(item)
+            .map_err(|error| Error::Internal(format!("an answer cannot be written as JSON: {error}")))?;
+        if let Value::Object(members) = &mut value {
+            more(item, members);
+        }
+        Ok(value)
+    };
+    let items: Vec<Value> = items.iter().map(shown).collect::<Result<_>>()?;
     let mut out = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
     stream::write_items(&mut out, &items, &query::fields(&request.query))?;
     out.extend_from_slice(b"]}");

@@ -51,7 +51,8 @@ impl Reading {
         let page = R::LISTING.page(&mut self.conn, &self.query).await?;
         self.ended = (page.rows.len() as u64) < CHUNK;
         self.query.after = page.last;
-        let items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
+        let mut items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
+        items.iter_mut().for_each(R::in_list);
         let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);
         match &mut self.lens {

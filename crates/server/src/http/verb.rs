@@ -42,7 +42,8 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
         let rows = R::LISTING.page(&mut conn, &query).await?;
         let ended = (rows.rows.len() as u64) < chunk;
         query.after = rows.last;
-        let items = R::load(ctx, &mut conn, rows.rows).await?;
+        let mut items = R::load(ctx, &mut conn, rows.rows).await?;
+        items.iter_mut().for_each(R::in_list);
         let mut part = Vec::new();
         match &mut lens {
             None => {

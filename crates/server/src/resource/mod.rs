@@ -69,6 +69,9 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
     /// number of queries that does not depend on how many rows there are.
     fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> impl Future<Output = Result<Vec<Self>>> + Send;
 
+    /// Leaves out what a list does not tell of each, though its own answer does.
+    fn in_list(&mut self) {}
+
     /// Creates all of them or none.
     fn create(ctx: &Ctx, given: Vec<Attributes>) -> impl Future<Output = Result<Vec<Self>>> + Send;
 

@@ -421,13 +421,7 @@ async fn change_addresses(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Por
     Ok(())
 }
 
-async fn change_security(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    before: &Port,
-    after: &mut Port,
-    given: &Attributes,
-) -> Result<()> {
+async fn change_security(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
     after.port_security_enabled = given.bool("port_security_enabled").unwrap_or(before.port_security_enabled);
     let filtered = after.port_security_enabled && !after.fixed_ips.is_empty();
     if let Some(groups) = groups(given) {
@@ -464,6 +458,13 @@ async fn rebind(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: 
         },
         ..before.binding.clone()
     };
+    if wanted.vnic_type != before.binding.vnic_type && before.binding.vif_type != vif_type::UNBOUND {
+        let message = format!(
+            "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
+            before.id, before.network_id, before.device_id
+        );
+        return Err(Refusal::conflict("PortInUse", message).into());
+    }
     // A port that could not be bound is tried again whenever it is touched.
     let failed = before.binding.vif_type == vif_type::BINDING_FAILED;
     if wanted == before.binding && !failed {

@@ -130,6 +130,7 @@ fn described(given: &Attributes) -> Result<RbacPolicy> {
     Ok(RbacPolicy {
         id: RbacPolicyId::random(),
         project_id: given.text("project_id").unwrap_or_default().to_owned(),
+        tenant_id: given.text("project_id").unwrap_or_default().to_owned(),
         action,
         object_id: given.parsed("object_id").ok_or_else(|| missing("object_id"))?,
         target_tenant: given.text("target_tenant").unwrap_or_default().to_owned(),

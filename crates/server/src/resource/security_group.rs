@@ -40,6 +40,13 @@ impl Resource for SecurityGroup {
         Ok(rows::security_groups_from_rows(conn, rows, ctx.caller.project_id.as_deref()).await?)
     }
 
+    /// Upstream does not look it up there.
+    fn in_list(&mut self) {
+        for rule in &mut self.security_group_rules {
+            rule.belongs_to_default_sg = None;
+        }
+    }
+
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
         let mut tx = ctx.db().begin().await?;
         for given in &given {
@@ -150,7 +157,7 @@ async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
         rows::default_group_set(tx, &group).await?;
     }
     for template in rows::default_rules(tx, new.default).await? {
-        let standard = standard::standard_insert(tx, "securitygrouprules", "", 0).await?;
+        let standard = standard::standard_insert(tx, "securitygrouprules", None, 0).await?;
         group.security_group_rules.push(from_template(&group, template, standard, new.default));
     }
     rows::security_group_rules_insert(tx, &group.security_group_rules).await?;
@@ -180,7 +187,7 @@ fn from_template(
             other => other.and_then(|id| id.parse().ok()),
         },
         remote_address_group_id: template.remote_address_group_id,
-        belongs_to_default_sg: default,
+        belongs_to_default_sg: Some(default),
         standard,
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use db::{Conn, Row, Tx, list::{ListQuery, Listing}, security_group as rows, standard};
+use db::{
+    Conn, Row, Tx,
+    list::{ListQuery, Listing},
+    security_group as rows, standard,
+};
 use types::{
     SecurityGroupId, SecurityGroupRuleId, Standard,
     attribute::{Attributes, ResourceTable, table::SECURITY_GROUP_RULE},
@@ -85,7 +89,7 @@ impl Resource for SecurityGroupRule {
         for (rule, given) in rules.iter_mut().zip(&given) {
             let description = given.text("description").unwrap_or_default();
             rule.standard = standard::standard_insert(&mut tx, "securitygrouprules", description, 0).await?;
-            rule.belongs_to_default_sg = default;
+            rule.belongs_to_default_sg = Some(default);
         }
         rows::security_group_rules_insert(&mut tx, &rules).await?;
         standard::standard_touch(&mut tx, &mut group.standard).await?;
@@ -145,7 +149,7 @@ fn described(given: &Attributes) -> Result<SecurityGroupRule> {
         remote_ip_prefix,
         remote_group_id: group(given, "remote_group_id")?,
         remote_address_group_id: text("remote_address_group_id"),
-        belongs_to_default_sg: false,
+        belongs_to_default_sg: Some(false),
         standard: Standard::default(),
     };
     check_ports(&rule)?;

@@ -212,7 +212,7 @@ fn change(subnet: &mut Subnet, given: &Attributes) {
         name.clone_into(&mut subnet.name);
     }
     if let Some(description) = given.text("description") {
-        description.clone_into(&mut subnet.standard.description);
+        subnet.standard.description = Some(description.to_owned());
     }
     if given.contains("gateway_ip") {
         subnet.gateway_ip = given.parsed::<IpAddr>("gateway_ip");
@@ -253,7 +253,7 @@ async fn write(ctx: &Ctx, tx: &mut Tx, before: &Subnet, after: &mut Subnet) -> R
     let parts = |s: &Subnet| (s.allocation_pools.clone(), s.dns_nameservers.clone(), s.host_routes.clone());
     let described = before.standard.description != after.standard.description;
     if described {
-        let description = after.standard.description.clone();
+        let description = after.standard.description.clone().unwrap_or_default();
         standard::standard_describe(tx, &mut after.standard, &description).await?;
     }
     if plain(before) != plain(after) {

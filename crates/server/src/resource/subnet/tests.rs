@@ -96,7 +96,7 @@ async fn what_is_given_is_kept() {
     assert_eq!(loaded.dns_nameservers, ["9.9.9.9", "8.8.8.8"]);
     assert_eq!(loaded.service_types, ["compute:nova", "network:dhcp"]);
     assert_eq!((loaded.host_routes.len(), loaded.allocation_pools.len()), (2, 2));
-    assert_eq!((loaded.standard.description.as_str(), loaded.standard.revision_number), ("d", 1));
+    assert_eq!((loaded.standard.description.as_deref(), loaded.standard.revision_number), (Some("d"), 1));
 }
 
 /// What follows `Invalid input for operation: ` in a 400 `InvalidInput`.
