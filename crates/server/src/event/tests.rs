@@ -184,3 +184,20 @@ async fn a_server_that_ends_in_order_leaves_what_is_untold_to_others_at_once() {
     let left = db::outbox::abandoned(&mut conn, "", &["agents"], hour_ago, 10).await.unwrap();
     assert_eq!(left.len(), 1, "{made:?}");
 }
+
+#[tokio::test]
+async fn a_callers_token_is_not_stored() {
+    let mut ctx = testing::server_of(stored).await;
+    let network = testing::network(&ctx).await;
+    ctx.caller.auth_token = Some(oslo::context::Token::new("gAAAA-secret"));
+    port(&ctx, &network).await;
+    let mut conn = ctx.db().reader().await.unwrap();
+    let far = chrono::Utc::now().timestamp_millis() + 1_000_000;
+    let rows = db::outbox::abandoned(&mut conn, "", &["agents"], far, 10).await.unwrap();
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let messages = db::outbox::messages(&mut conn, &ids).await.unwrap();
+    assert!(!messages.is_empty());
+    for message in messages.values() {
+        assert!(message.context.contains(&ctx.caller.request_id) && !format!("{message:?}").contains("secret"));
+    }
+}
