@@ -28,7 +28,7 @@ const QUOTA: usize = 150;
 
 fn servers(url: &str, directory: &Path) -> Vec<Service> {
     let configuration = format!(
-        "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nstate_path = {}\n[database]\nconnection = {url}\n\
+        "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\ncore_plugin = ml2\nstate_path = {}\n[database]\nconnection = {url}\n\
          [quotas]\nquota_port = {QUOTA}\n[ml2]\nmechanism_drivers = linuxbridge\nextension_drivers = port_security\n",
         directory.display()
     );

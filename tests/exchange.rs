@@ -93,6 +93,7 @@ fn servers_take_turns_and_share() {
     let client = upstream.client();
     report.add("upstream creates", perform(&all, |scenario| &scenario.create, [&client; 2], &mut first));
     let theirs = reading::read(&client);
+    println!("{} answers are compared each time", theirs.len());
     upstream.stop();
     let ours = place.ours();
     let client = ours.client();
