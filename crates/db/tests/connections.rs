@@ -124,8 +124,8 @@ async fn mariadb_is_used_as_configured_and_comes_back() {
     assert!(nobody.unwrap_err().starts_with("the database is not available"));
 
     let database = Database::connect(&Settings::new(server.url())).await.unwrap();
-    let (kill, resume): (fn(&mut MariaDb), fn(&mut MariaDb)) =
-        (|server| server.kill().unwrap(), |server| server.resume().unwrap());
+    let kill: fn(&mut MariaDb) = |server| server.kill().unwrap();
+    let resume: fn(&mut MariaDb) = |server| server.resume().unwrap();
     comes_back(&database, &mut server, kill, resume).await;
     waits_for(&server.url(), &mut server, kill, resume).await;
 }
@@ -146,8 +146,8 @@ async fn postgres_is_used_as_configured_and_comes_back() {
     assert_eq!(ask(&socket, "SELECT COALESCE(inet_client_addr()::text, 'socket')").await.unwrap(), "socket");
 
     let database = Database::connect(&Settings::new(server.url())).await.unwrap();
-    let (kill, resume): (fn(&mut Postgres), fn(&mut Postgres)) =
-        (|server| server.kill().unwrap(), |server| server.resume().unwrap());
+    let kill: fn(&mut Postgres) = |server| server.kill().unwrap();
+    let resume: fn(&mut Postgres) = |server| server.resume().unwrap();
     comes_back(&database, &mut server, kill, resume).await;
     waits_for(&server.url(), &mut server, kill, resume).await;
 }
