@@ -101,7 +101,7 @@ fn chosen_statements_fail_on_mariadb() {
 
     // Each of them, the commit included, fails in each way that changes nothing.
     let mut broken = 0;
-    for skip in 0..own {
+    for (skip, statement) in statements.iter().enumerate().take(own) {
         for fault in [DEADLOCK, TIMEOUT, NOT_READY, Fault::CutBefore] {
             if skip + 1 == own && fault == Fault::CutBefore {
                 continue;
@@ -109,7 +109,7 @@ fn chosen_statements_fail_on_mariadb() {
             proxy.set(vec![Rule { contains: "", skip, times: 1, fault: fault.clone() }]);
             let answer = post(&client, &network);
             settle(&proxy);
-            assert_eq!(answer.status, 201, "{fault:?} at {}: {}", statements[skip], answer.text());
+            assert_eq!(answer.status, 201, "{fault:?} at {statement}: {}", answer.text());
             broken += proxy.hits();
             ports += 1;
         }

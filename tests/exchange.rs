@@ -121,7 +121,8 @@ fn servers_take_turns_and_share() {
 
     // Both at once, turn by turn.
     let mut third = names(3);
-    let phases: [(&str, fn(&Scenario) -> &[Step]); 3] = [
+    type Phase = fn(&Scenario) -> &[Step];
+    let phases: [(&str, Phase); 3] = [
         ("both create", |scenario| &scenario.create),
         ("both change", |scenario| &scenario.change),
         ("both remove", |scenario| &scenario.remove),

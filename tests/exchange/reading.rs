@@ -112,7 +112,7 @@ pub(crate) fn differences(upstream: &Reading, ours: &Reading) -> Vec<String> {
         }
     }
     let mut kinds: Vec<(usize, String)> = found.into_values().collect();
-    kinds.sort_by(|a, b| b.0.cmp(&a.0));
+    kinds.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     kinds.into_iter().map(|(count, example)| format!("{count:4} × {example}")).collect()
 }
 
