@@ -5,16 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oslo::config::Sources;
-use oslo::messaging;
+use server::Parts;
 use server::http::caller::Strategy;
-use server::{Parts, notification, nova};
 
 use super::Stop;
 use super::args::Common;
 use super::database::Connection;
 use super::edge::Edge;
 use super::service::{self, Server, Signals};
-use super::stop::chain;
 use super::{metrics, notify, transport};
 
 /// Run the API server.
@@ -59,9 +57,7 @@ async fn serve(edge: &mut Edge, program: &str, http: bool) -> Result<(), Stop> {
     db::migrate::check(&database).await.map_err(super::db::database_failed)?;
     let listener = if http { Some(service::listen(address).await?) } else { None };
     let bus = transport::connect(edge, program).await?;
-    let parts = told(edge, program, Parts::new(database, bus.clone(), config).with_auth(auth))?;
-    parts.prepare().await.map_err(super::db::database_failed)?;
-    let parts = Arc::new(parts);
+    let parts = service::parts(edge, program, Parts::new(database, bus.clone(), config).with_auth(auth)).await?;
     let _metrics = metrics::show(edge.config(), Some(Arc::clone(&parts))).await?;
     let server = Server::start(listener, parts, edge.config().host()?);
     notify::ready();
@@ -78,18 +74,4 @@ async fn serve(edge: &mut Edge, program: &str, http: bool) -> Result<(), Stop> {
     };
     service::ending(&mut signals, ending).await;
     Ok(())
-}
-
-/// Adds those outside the deployment who are told of changes: the compute service and the watchers of the API.
-fn told(edge: &Edge, program: &str, mut parts: Parts) -> Result<Parts, Stop> {
-    let config = edge.config();
-    let notifier = messaging::notifier::Notifier::from_config(config, program, &parts.bus)
-        .map_err(|error| Stop::usage(chain(&error)))?;
-    if notifier.is_enabled() {
-        parts = parts.with_notifier(notification::Notifier::new(&config.host()?, notifier));
-    }
-    match nova::Notifier::from_oslo(config)? {
-        Some(nova) => Ok(parts.with_nova(nova)),
-        None => Ok(parts),
-    }
 }

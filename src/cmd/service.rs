@@ -7,9 +7,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use db::{Database, migrate};
-use server::Parts;
+use oslo::messaging::notifier::Notifier;
 use server::config::Config;
 use server::http::caller::Strategy;
+use server::{Parts, notification, nova};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use super::db::database_failed;
 use super::edge::Edge;
+use super::stop::chain;
 
 /// The signals that a service listens to.
 pub(super) struct Signals {
@@ -90,6 +92,21 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), Stop> {
         tracing::info!("created the database schema");
     }
     Ok(())
+}
+
+/// The parts of a server, with those outside the deployment who are told of changes: the compute service and the
+/// watchers of the API.
+pub(super) async fn parts(edge: &Edge, program: &str, mut parts: Parts) -> Result<Arc<Parts>, Stop> {
+    let config = edge.config();
+    let notifier = Notifier::from_config(config, program, &parts.bus).map_err(|error| Stop::usage(chain(&error)))?;
+    if notifier.is_enabled() {
+        parts = parts.with_notifier(notification::Notifier::new(&config.host()?, notifier));
+    }
+    if let Some(nova) = nova::Notifier::from_oslo(config)? {
+        parts = parts.with_nova(nova);
+    }
+    parts.prepare().await.map_err(database_failed)?;
+    Ok(Arc::new(parts))
 }
 
 /// A server that works, until it is told to stop.

@@ -125,7 +125,8 @@ impl Standalone {
         let database = Connection::new(edge, &url)?.open().await?;
         service::upgrade(&database).await?;
         let bus = Bus::in_process();
-        let parts = Arc::new(Parts::new(database, bus.clone(), config).with_auth(auth));
+        let parts = Parts::new(database, bus.clone(), config).with_auth(auth);
+        let parts = service::parts(edge, "isospin", parts).await?;
         let metrics = metrics::show(edge.config(), Some(Arc::clone(&parts))).await?;
         let server = Server::start(Some(listener), parts, edge.config().host()?);
         let agents = agents.map(|configs| Agents::start(configs, &bus));
