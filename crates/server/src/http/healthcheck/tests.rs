@@ -66,6 +66,7 @@ async fn the_answer_is_of_the_type_that_is_asked_for() {
     let (_, kind, body) = ask(detailed, "GET", &[("accept", "text/html, application/json;q=0.9")]).await;
     assert_eq!(kind, "text/html; charset=UTF-8");
     assert!(body.contains("<td>OK</td><td>Path '/nonexistent/&lt;disable&gt;' was not found</td>"), "{body}");
+    let preferred = |accept| preferred(accept, &TYPES, TYPES[0]);
     assert_eq!(preferred(Some("*/*")), "text/plain");
     assert_eq!(preferred(Some("text/*;q=0.1, application/json;q=0.2")), "application/json");
     assert_eq!(preferred(Some("image/png")), "text/plain");
