@@ -127,7 +127,7 @@ async fn beat(
                 heard = true;
                 known.send_replace(true);
             }
-            Err(error) => tracing::warn!("the server did not take the state report: {error}"),
+            Err(error) => tracing::warn!("the server did not take the state report: {}", crate::chain(&error)),
         }
         sleep_until(began + if heard { interval } else { FIRST_RETRY.min(interval) }).await;
     }

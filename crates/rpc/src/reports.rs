@@ -65,10 +65,10 @@ interface! {
     version "1.4";
     calls {
         /// Reports an agent's state; `time` is `YYYY-MM-DDTHH:MM:SS.ffffff`, UTC. Without status when the report is
-        /// older than the server.
-        report_state "1.4" on TOPIC: (agent_state: Report, time: String) -> Option<Status>;
+        /// older than the server. Asked for as releases up to 28 have it too.
+        report_state "1.3" on TOPIC: (agent_state: Report, time: String) -> Option<Status>;
         /// Whether a server answers that reaches its database.
-        has_alive_neutron_server "1.4" on TOPIC: () -> bool;
+        has_alive_neutron_server "1.3" on TOPIC: () -> bool;
         /// The agents that fit all given filters.
         get_agents "1.4" on TOPIC: (agent_type: Option<String>, host: Option<String>, is_active: Option<bool>) -> Vec<Agent>;
         /// Forgets an agent.

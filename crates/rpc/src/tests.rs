@@ -102,7 +102,7 @@ async fn a_report_is_nested_twice() {
     let status = client.report_state(&Context::admin(), report, "2026-11-22T11:42:42.000000".into()).await;
     assert_eq!(status, Ok(Some(reports::Status::New)));
     let incoming = served.await.unwrap();
-    assert_eq!(incoming.version, "1.4");
+    assert_eq!(incoming.version, "1.3");
     assert_eq!(
         incoming.args,
         json!({"agent_state": {"agent_state": {"binary": "neutron-linuxbridge-agent", "host": "host-a", "topic": "N/A",

@@ -103,13 +103,18 @@ impl Holder {
         Namespace::at(format!("/proc/{}/ns/net", self.child.id()))
     }
 
-    /// Every process that sees the same files.
+    /// Every process that sees the same files, or that sees the same name of its own: what `ip netns exec` starts has
+    /// other mounts.
     fn processes(&self) -> Vec<u32> {
-        let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let Some(ours) = mounts(self.child.id()) else { return Vec::new() };
+        let of = |pid: u32, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+        let child = self.child.id();
+        let kinds = ["mnt", "uts"].map(|kind| (kind, of(child, kind)));
+        // What is not our own is shared with the whole machine.
+        let own = kinds.into_iter().filter(|(kind, theirs)| theirs.is_some() && *theirs != of(std::process::id(), kind));
+        let own: Vec<_> = own.collect();
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| *pid != self.child.id() && mounts(*pid) == Some(ours.clone())).collect()
+        pids.filter(|pid| *pid != child && own.iter().any(|(kind, theirs)| of(*pid, kind) == *theirs)).collect()
     }
 }
 
