@@ -55,7 +55,7 @@ async fn work(edge: &mut Edge, program: &str, configs: Configs) -> Result<(), St
     let bus = transport::connect(edge, program).await?;
     let _metrics = metrics::show(edge.config(), None).await?;
     let mut agents = Agents::start(configs, &bus);
-    notify::ready();
+    service::started();
     let ended = tokio::select! {
         () = signals.stop(edge) => Ok(()),
         stop = agents.ended() => Err(stop),

@@ -60,7 +60,7 @@ async fn serve(edge: &mut Edge, program: &str, http: bool) -> Result<(), Stop> {
     let parts = service::parts(edge, program, Parts::new(database, bus.clone(), config).with_auth(auth)).await?;
     let _metrics = metrics::show(edge.config(), Some(Arc::clone(&parts))).await?;
     let server = Server::start(listener, parts, edge.config().host()?);
-    notify::ready();
+    service::started();
     match http {
         true => tracing::info!("the API answers on http://{address}"),
         false => tracing::info!("serving agents"),

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Stop;
+use super::{Stop, notify};
 use super::db::database_failed;
 use super::edge::Edge;
 use super::stop::chain;
@@ -150,6 +150,14 @@ impl Server {
 /// Waits until a stop is told.
 pub(super) async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Tells the service manager that it works, and lets go of what only the start needed.
+pub(super) fn started() {
+    notify::ready();
+    if let Err(error) = kernel::memory::forget_program() {
+        tracing::debug!("{}", chain(&error));
+    }
 }
 
 /// Runs an ending that a further signal may cut short.

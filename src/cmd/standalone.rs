@@ -70,7 +70,7 @@ pub(super) fn run(before: Common, args: Args) -> Result<(), Stop> {
             service.address,
             clouds.display()
         );
-        notify::ready();
+        service::started();
         let ended = tokio::select! {
             () = signals.stop(&mut edge) => Ok(()),
             stop = service.ended() => Err(stop),

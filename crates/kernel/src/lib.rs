@@ -11,6 +11,7 @@
 //! | [`checksum`] | who computes UDP checksums of a veth device | ethtool, iptables |
 //! | [`file`], [`datagram`] | small files that programs read, single datagrams | files, sockets |
 //! | [`socket`], [`user`] | listening sockets, who this process is | sockets, the user database |
+//! | [`memory`] | what of the program stays in memory | `madvise` |
 //!
 //! [`host`] is the seam: the agents are written against its traits, and [`fake`] is a second kernel, in memory.
 //! No program is run for what netlink can do. `unsafe` is allowed in this crate alone.
@@ -25,6 +26,7 @@ pub mod fake;
 pub mod file;
 pub mod host;
 pub mod link;
+pub mod memory;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;

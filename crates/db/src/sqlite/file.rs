@@ -15,9 +15,9 @@ use crate::{DbError, sqlite::error::translate};
 /// Statements kept prepared by each connection.
 const STATEMENT_CACHE: usize = 256;
 /// KiB of pages kept by the connection that writes; the operating system keeps the rest.
-pub(super) const WRITER_CACHE: u32 = 2048;
+pub(super) const WRITER_CACHE: u32 = 1024;
 /// KiB of pages kept by each of the others. There may be many, and they read what the operating system has.
-pub(super) const READER_CACHE: u32 = 768;
+pub(super) const READER_CACHE: u32 = 384;
 
 /// A database file.
 #[derive(Debug)]
