@@ -256,7 +256,9 @@ impl Lab {
         let all = agents.chain(ours.map(|(_, process)| ("the server".to_owned(), process)));
         // Date, time, process, level; and what is written past the log.
         let wrong = |line: &&str| {
-            matches!(line.split(' ').nth(3), Some("ERROR" | "CRITICAL"))
+            let said = matches!(line.split(' ').nth(3), Some("ERROR" | "CRITICAL"));
+            // Upstream's agent has the broker out of reach for a moment when it moves the host's address to a bridge.
+            said && !line.contains(" oslo.messaging._drivers.impl_rabbit ")
                 || line.starts_with("Traceback")
                 || line.contains("panicked at")
         };
