@@ -16,10 +16,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Stop, notify};
 use super::db::database_failed;
 use super::edge::Edge;
 use super::stop::chain;
+use super::{Stop, notify};
 
 /// The signals that a service listens to.
 pub(super) struct Signals {

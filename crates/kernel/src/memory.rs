@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 /// Lets go of the program's code and constants; what is used again comes back from the page cache when it is. Worth it
 /// once a service has started: what only the start needed is a good part of what it then occupies.
+#[allow(unsafe_code)]
 pub fn forget_program() -> Result<()> {
     let failed = |error: std::io::Error| Error::io("read", "/proc/self/maps", &error);
     let program = std::fs::read_link("/proc/self/exe").map_err(failed)?;
