@@ -166,7 +166,7 @@ fn finish(flows: Vec<Flow>, make: Make) {
 }
 
 /// Swaps the agents while packets flow, starts an instance with those that came, and counts.
-fn swap_under_load(lab: &mut Lab, make: Make, networks: [&str; 2], instances: &mut Vec<Booted>) {
+fn swap_under_load(lab: &mut Lab, make: Make, networks: [&str; 2], instances: &[Booted]) {
     println!("  to {make:?}");
     let flows = flows(lab, networks[0], instances);
     let served = networks.map(|network| lab.dnsmasq(network).unwrap());
@@ -228,7 +228,7 @@ fn exchange(server: Make, first: Make, second: Make) {
     let tenant = network(&lab, json!({"name": "tenant"}), "10.9.0.0/24", "10.9.0.1", "10.9.0.10", "10.9.0.99");
     let public = network(&lab, flat, "192.168.56.0/24", "192.168.56.1", "192.168.56.100", "192.168.56.200");
 
-    let mut instances = vec![
+    let instances = vec![
         boot(&lab, HOSTS[0], &tenant, true),
         boot(&lab, HOSTS[1], &tenant, true),
         boot(&lab, HOSTS[1], &public, true),
@@ -268,8 +268,8 @@ fn exchange(server: Make, first: Make, second: Make) {
     remove(&lab, missed);
     lab.until("its rules are gone", || !has_rules(&lab, HOSTS[1], &port) && !member(&lab, HOSTS[0], &address));
 
-    swap_under_load(&mut lab, second, [&tenant, &public], &mut instances);
-    swap_under_load(&mut lab, first, [&tenant, &public], &mut instances);
+    swap_under_load(&mut lab, second, [&tenant, &public], &instances);
+    swap_under_load(&mut lab, first, [&tenant, &public], &instances);
 
     for booted in instances {
         remove(&lab, booted);
