@@ -57,6 +57,7 @@ pub(super) fn runtime(edge: &Edge) -> Result<tokio::runtime::Runtime, Stop> {
     if let Some(workers @ 1..) = edge.config().get::<Option<usize>>("DEFAULT", "api_workers")? {
         builder.worker_threads(workers);
     }
+    builder.on_thread_park(kernel::memory::give_back_freed);
     builder.enable_all().build().map_err(|error| Stop::because("cannot start", error))
 }
 

@@ -103,12 +103,7 @@ impl Caller {
     }
 
     fn target(&self, method: &Method) -> Target {
-        Target {
-            topic: method.topic.to_owned(),
-            server: self.server.clone(),
-            fanout: self.fanout,
-            ..Target::default()
-        }
+        Target { topic: method.topic.to_owned(), server: self.server.clone(), fanout: self.fanout, ..Target::default() }
     }
 
     /// Sends a call and reads its answer.
@@ -118,7 +113,8 @@ impl Caller {
             Some(timeout) => self.bus.call(ctx, &target, method.version, method.name, args, timeout).await,
             None => self.bus.call_patiently(ctx, &target, method.version, method.name, args).await,
         };
-        let unread = |error: serde_json::Error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() };
+        let unread =
+            |error: serde_json::Error| CallError::Answer { method: method.name.to_owned(), why: error.to_string() };
         let answer = answer.and_then(|answer| serde_json::from_value(answer).map_err(unread));
         crate::metrics::called(method.name, began, &answer);
         answer

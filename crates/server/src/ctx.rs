@@ -45,7 +45,18 @@ impl Parts {
         let elsewhere = !matches!(bus, Bus::InProcess(_));
         let events = crate::event::Queue::new(elsewhere);
         let (ipam, started) = (crate::ipam::Hints::default(), db::standard::now());
-        let parts = Self { db, bus, config, ipam, events, nova: None, notifier: None, outbox: None, auth: Strategy::Noauth, started };
+        let parts = Self {
+            db,
+            bus,
+            config,
+            ipam,
+            events,
+            nova: None,
+            notifier: None,
+            outbox: None,
+            auth: Strategy::Noauth,
+            started,
+        };
         if elsewhere { parts.storing(&[Audience::Agents], outbox::LEASE) } else { parts }
     }
 

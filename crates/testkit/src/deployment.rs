@@ -110,7 +110,8 @@ impl Holder {
         let child = self.child.id();
         let kinds = ["mnt", "uts"].map(|kind| (kind, of(child, kind)));
         // What is not our own is shared with the whole machine.
-        let own = kinds.into_iter().filter(|(kind, theirs)| theirs.is_some() && *theirs != of(std::process::id(), kind));
+        let own =
+            kinds.into_iter().filter(|(kind, theirs)| theirs.is_some() && *theirs != of(std::process::id(), kind));
         let own: Vec<_> = own.collect();
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -19,7 +19,9 @@ pub mod segment;
 pub mod standard;
 pub mod subnet;
 
-pub use id::{AgentId, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId};
+pub use id::{
+    AgentId, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
+};
 pub use mac::Mac;
 pub use segment::{NetworkType, Segment};
 pub use standard::Standard;

@@ -8,13 +8,15 @@ use axum::{
 };
 use tracing::Instrument;
 
-use super::{Answer, Request, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery, healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb};
+use super::{
+    Answer, Request, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery, healthcheck,
+    metrics, port_bindings, quota, rbac_policies, tags, verb,
+};
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
-        Resource, agent::Agent, network::Network, port::Port, rbac_policy::RbacPolicy,
-        security_group::SecurityGroup,
+        Resource, agent::Agent, network::Network, port::Port, rbac_policy::RbacPolicy, security_group::SecurityGroup,
         security_group_rule::SecurityGroupRule, subnet::Subnet,
     },
 };

@@ -19,12 +19,7 @@ pub static RBAC_POLICY: ResourceTable = ResourceTable {
             .filter()
             .enforce_policy(),
         Attribute::new("object_id", CORE).create().check(Check::Uuid).filter().enforce_policy(),
-        Attribute::new("target_tenant", CORE)
-            .create()
-            .update()
-            .check(Check::TargetProject)
-            .filter()
-            .enforce_policy(),
+        Attribute::new("target_tenant", CORE).create().update().check(Check::TargetProject).filter().enforce_policy(),
         Attribute::new("tenant_id", CORE)
             .create()
             .check(Check::String(PROJECT_ID_LENGTH))
