@@ -2,8 +2,10 @@
 # Measures Neutron 29.0.0 beside Isospin on this machine, with nothing prepared: `make bench-upstream`.
 #
 # Neutron gets what it needs in a directory of its own: a virtualenv, a MariaDB and a RabbitMQ that listen on
-# loopback only, uwsgi with two workers and no authentication. All of it is stopped at the end, also after a
-# failure; the virtualenv (of scripts/upstream) stays for the next time. Arguments are passed to isospin-bench (`--quick`).
+# loopback only, uwsgi with two workers and no authentication. Isospin is measured twice: standalone on SQLite, and as
+# `isospin server` on the same MariaDB and RabbitMQ, in a database and a virtual host of its own. All of it is stopped at
+# the end, also after a failure; the virtualenv (of scripts/upstream) stays for the next time. Arguments are passed to
+# isospin-bench (`--quick`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +13,7 @@ DIR=${UPSTREAM_DIR:-${CARGO_TARGET_DIR:-target}/upstream}
 VERSION=${UPSTREAM_VERSION:-29.0.0}
 API_PORT=${UPSTREAM_PORT:-19797}
 DB_PORT=$((API_PORT + 1)) MQ_PORT=$((API_PORT + 2)) DIST_PORT=$((API_PORT + 3)) EPMD_PORT=$((API_PORT + 4))
+OURS_PORT=$((API_PORT + 5))
 mkdir -p "$DIR"
 DIR=$(cd "$DIR" && pwd)
 RUN=$(mktemp -d "${TMPDIR:-/tmp}/isospin-upstream.XXXXXX")
@@ -146,9 +149,26 @@ C
   await 120 Neutron curl -sf "http://127.0.0.1:$API_PORT/v2.0/networks"
 }
 
+isospin_up() {
+  local program=${CARGO_TARGET_DIR:-target}/release/isospin
+  "${CARGO:-cargo}" build --release --locked --bin isospin
+  mariadb --no-defaults --socket="$RUN/mysql/socket" -uroot -e "
+    create database isospin; grant all on isospin.* to neutron@'127.0.0.1'; grant all on isospin.* to neutron@localhost"
+  rabbitmq rabbitmqctl -q add_vhost isospin
+  rabbitmq rabbitmqctl -q set_permissions -p isospin guest '.*' '.*' '.*'
+  sed -e "s,^transport_url.*,transport_url = rabbit://guest:guest@127.0.0.1:$MQ_PORT/isospin," \
+    -e "s,/neutron\$,/isospin," -e '/^service_plugins/d' "$RUN/neutron.conf" >"$RUN/isospin.conf"
+  "$program" db --config-file "$RUN/isospin.conf" upgrade head >"$RUN/isospin-db.log" 2>&1 ||
+    die "isospin db upgrade failed, see $RUN/isospin-db.log"
+  "$program" server --config-file "$RUN/isospin.conf" --config-file "$RUN/ml2.ini" --bind "127.0.0.1:$OURS_PORT" \
+    >"$RUN/isospin.log" 2>&1 &
+  PIDS+=($!)
+  await 30 Isospin curl -sf "http://127.0.0.1:$OURS_PORT/v2.0/networks"
+}
+
 ports_free() {
   local port
-  for port in $API_PORT $DB_PORT $MQ_PORT $DIST_PORT $EPMD_PORT; do
+  for port in $API_PORT $DB_PORT $MQ_PORT $DIST_PORT $EPMD_PORT $OURS_PORT; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then die "port $port is taken; set UPSTREAM_PORT"; fi
   done
 }
@@ -160,5 +180,6 @@ say "starting MariaDB, RabbitMQ and Neutron $VERSION"
 mariadb_up
 rabbitmq_up
 neutron_up
+isospin_up
 "${MAKE:-make}" bench UPSTREAM="http://127.0.0.1:$API_PORT" \
-  BENCH_ARGS="--floor mysql+pymysql://neutron:neutron@127.0.0.1:$DB_PORT/floor ${BENCH_ARGS:-} $*"
+  BENCH_ARGS="--endpoint isospin-mariadb=http://127.0.0.1:$OURS_PORT --floor mysql+pymysql://neutron:neutron@127.0.0.1:$DB_PORT/floor ${BENCH_ARGS:-} $*"

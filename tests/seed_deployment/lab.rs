@@ -240,17 +240,9 @@ impl Lab {
         Ok(id)
     }
 
-    /// Namespaces, bridges, taps and dnsmasq processes on both hosts.
+    /// What agents made on both hosts and did not remove.
     pub(super) fn left_behind(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for node in [&self.controller, &self.compute] {
-            let links = node.run("ip -brief link show").unwrap_or_default();
-            let ours = |line: &&str| ["brq", "tap", "ns-"].iter().any(|prefix| line.starts_with(prefix));
-            left.extend(links.lines().filter(ours).map(|line| format!("{} {line}", node.name)));
-            let namespaces = node.run("ip netns list").unwrap_or_default();
-            left.extend(namespaces.lines().map(|line| format!("{} {line}", node.name)));
-        }
-        left
+        [&self.controller, &self.compute].into_iter().flat_map(Node::left_behind).collect()
     }
 
     pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {

@@ -224,17 +224,9 @@ impl Lab {
         fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(network)).then_some(pid)
     }
 
-    /// Namespaces, bridges, taps and tunnels on both hosts.
+    /// What agents made on both hosts and did not remove.
     pub(super) fn left_behind(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for node in &self.nodes {
-            let links = node.run("ip -brief link show").unwrap_or_default();
-            let theirs = |line: &&str| ["brq", "tap", "ns-", "vxlan-"].iter().any(|prefix| line.starts_with(prefix));
-            left.extend(links.lines().filter(theirs).map(|line| format!("{} {line}", node.name)));
-            let namespaces = node.run("ip netns list").unwrap_or_default();
-            left.extend(namespaces.lines().map(|line| format!("{} {line}", node.name)));
-        }
-        left
+        self.nodes.iter().flat_map(Node::left_behind).collect()
     }
 
     pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {

@@ -138,9 +138,14 @@ impl Verbosity {
             (true, false) | (false, true) => LevelFilter::INFO,
             (false, false) => LevelFilter::WARN,
         };
+        let all = if REPORT_TO_US.iter().any(|library| within(library)) { LevelFilter::OFF } else { all };
         named.map_or(all, |(_, level)| *level)
     }
 }
+
+/// Libraries that log as errors what they return to us as well, and what we then tell once. An operator who wants to
+/// read them gives them a level of their own.
+const REPORT_TO_US: [&str; 1] = ["lapin"];
 
 /// The layer that turns events into lines.
 struct Lines {

@@ -237,6 +237,15 @@ impl Node {
         Ok(Plugged { instance, _holder: holder, _directory: directory })
     }
 
+    /// Namespaces, bridges, taps and tunnels of agents on this host, one a line.
+    pub fn left_behind(&self) -> Vec<String> {
+        let links = self.run("ip -brief link show").unwrap_or_default();
+        let of_agents = |line: &&str| ["brq", "tap", "ns-", "vxlan-"].iter().any(|prefix| line.starts_with(prefix));
+        let namespaces = self.run("ip netns list").unwrap_or_default();
+        let found = links.lines().filter(of_agents).chain(namespaces.lines());
+        found.map(|line| format!("{} {line}", self.name)).collect()
+    }
+
     /// Takes an instance out.
     pub fn unplug(&self, plugged: &Plugged) -> Result<()> {
         run(&self.namespace(), "ip", &format!("link delete {}", plugged.instance.tap)).map(drop)

@@ -199,13 +199,16 @@ fn json_lines_have_the_known_shape() {
 
 #[test]
 fn modules_have_levels_of_their_own() {
-    let settings = settings("default_log_levels = neutron=WARNING, isospin.oslo.log=INFO, hyper=10").unwrap();
-    let verbosity = settings.verbosity;
+    let configured = settings("default_log_levels = neutron=WARNING, isospin.oslo.log=INFO, hyper=10").unwrap();
+    let verbosity = configured.verbosity;
     assert_eq!(verbosity.level_of("isospin_server::http"), LevelFilter::WARN);
     assert_eq!(verbosity.level_of("isospin_oslo::log::tests"), LevelFilter::INFO);
     assert_eq!(verbosity.level_of("hyper::proto"), LevelFilter::DEBUG);
     assert_eq!(verbosity.level_of("hyperactive"), LevelFilter::WARN);
     assert_eq!(verbosity.level_of("isospin"), LevelFilter::WARN);
+    assert_eq!(verbosity.level_of("lapin::io_loop"), LevelFilter::OFF);
+    let named = settings("default_log_levels = lapin=INFO").unwrap().verbosity;
+    assert_eq!(named.level_of("lapin::io_loop"), LevelFilter::INFO);
 }
 
 #[test]
