@@ -151,7 +151,8 @@ C
 
 isospin_up() {
   local program=${CARGO_TARGET_DIR:-target}/release/isospin
-  "${CARGO:-cargo}" build --release --locked --bin isospin
+  # Both, as `make bench` builds them: one alone would be built again.
+  "${CARGO:-cargo}" build --release --locked -p isospin -p isospin-bench
   mariadb --no-defaults --socket="$RUN/mysql/socket" -uroot -e "
     create database isospin; grant all on isospin.* to neutron@'127.0.0.1'; grant all on isospin.* to neutron@localhost"
   rabbitmq rabbitmqctl -q add_vhost isospin
