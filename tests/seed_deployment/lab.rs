@@ -84,16 +84,18 @@ impl Lab {
             broker.control(&["change_password", "openstack", "openstack"])?;
             anyhow::Ok(broker)
         });
-        let mariadb = MariaDb::start()?;
+        let mariadb = MariaDb::start();
+        // What was started in threads is waited for before anything may fail, or nobody would end it.
+        let (broker, keystone) = (broker.join(), keystone.join());
+        let broker = broker.ok().context("the message broker could not be started")??;
+        let keystone = keystone.ok().context("Keystone could not be started")??;
+        let mariadb = mariadb?;
         mariadb.query("CREATE USER 'neutron'@'%' IDENTIFIED BY 'neutron'; GRANT ALL ON neutron.* TO 'neutron'@'%'")?;
         // The relay to it comes from this machine.
         mariadb.query("SET PASSWORD FOR 'neutron'@'127.0.0.1' = PASSWORD('neutron')")?;
         let (nova, memcached) = (Nova::start()?, Memcached::start()?);
         let lan = Lan::start("192.168.56.1/24")?;
         let (controller, compute) = (node(&lan, CONTROLLER)?, node(&lan, COMPUTE)?);
-        let joined = |result: thread::Result<Result<Broker>>| result.ok().context("a part could not be started")?;
-        let broker = joined(broker.join())?;
-        let keystone = keystone.join().ok().context("Keystone could not be started")??;
         let nova_address = nova.endpoint().trim_start_matches("http://").trim_end_matches("/v2.1").parse()?;
         let parts = [
             (3306, mariadb.address()),
