@@ -14,6 +14,8 @@ pub mod dhcp;
 pub mod dhcp_agent;
 pub mod l2;
 pub mod l2_agent;
+pub mod l3;
+pub mod l3_agent;
 pub mod metadata;
 pub mod metrics;
 pub mod payload;
@@ -31,6 +33,8 @@ pub static INTERFACES: &[&Interface] = &[
     &metadata::INTERFACE,
     &dhcp_agent::INTERFACE,
     &l2_agent::INTERFACE,
+    &l3::INTERFACE,
+    &l3_agent::INTERFACE,
 ];
 
 #[cfg(test)]

@@ -243,3 +243,85 @@ async fn a_failure_reaches_the_caller_by_class() {
     let strange = client.get_ports(&Context::admin(), None).await.unwrap_err();
     assert!(matches!(strange, CallError::Answer { .. }));
 }
+
+/// A port inside a router: as others, with prefix lengths and what of its network routing needs.
+fn router_port(owner: &str, address: &str, prefixlen: u8) -> Value {
+    let mut port = port_golden();
+    port["device_owner"] = owner.into();
+    port["fixed_ips"] = json!([{"subnet_id": SUBNET, "ip_address": address, "prefixlen": prefixlen}]);
+    port["subnets"] = json!([{"id": SUBNET, "cidr": "203.0.113.0/24", "gateway_ip": "203.0.113.1",
+        "dns_nameservers": ["8.8.8.8"], "ipv6_ra_mode": null, "subnetpool_id": null}]);
+    port["extra_subnets"] = json!([{"id": NET, "cidr": "2001:db8::/64", "gateway_ip": "2001:db8::",
+        "dns_nameservers": [], "ipv6_ra_mode": "slaac", "subnetpool_id": null}]);
+    port["address_scopes"] = json!({"4": null, "6": null});
+    port["mtu"] = 1500.into();
+    port
+}
+
+fn router_golden() -> Value {
+    let mut router = json!({"id": PORT, "name": "legacy", "project_id": "p", "tenant_id": "p", "admin_state_up": true,
+        "status": "ACTIVE", "description": "", "revision_number": 4, "flavor_id": null, "tags": [],
+        "created_at": "2026-11-22T11:42:42Z", "updated_at": "2026-11-22T11:42:42Z", "enable_snat": true,
+        "gw_port_id": PORT, "gw_port": router_port("network:router_gateway", "203.0.113.194", 24),
+        "gw_port_host": "host-b", "distributed": false, "ha": false, "ha_vr_id": 0, "availability_zones": ["nova"],
+        "availability_zone_hints": [], "enable_default_route_ecmp": false, "enable_default_route_bfd": false,
+        "routes": [{"destination": "172.16.0.0/16", "nexthop": "10.0.0.9"}], "conntrack_helpers": [],
+        "enable_ndp_proxy": false, "_snat_router_interfaces": [], "_floatingip_agent_interfaces": []});
+    router["external_gateway_info"] = json!({"network_id": NET, "enable_snat": true,
+        "external_fixed_ips": [{"subnet_id": SUBNET, "ip_address": "203.0.113.194"}]});
+    router["_floatingips"] = json!([{"id": PORT, "floating_ip_address": "203.0.113.31", "floating_network_id": NET,
+            "router_id": PORT, "port_id": PORT, "fixed_ip_address": "10.0.0.165", "status": "DOWN",
+            "port_details": {"name": "vm1", "status": "ACTIVE"}, "qos_policy_id": null, "dns_name": "",
+            "port_forwardings": [], "fixed_ip_address_scope": null, "standard_attr_id": 55}]);
+    router["_interfaces"] = json!([router_port("network:router_interface", "10.0.0.1", 24)]);
+    router
+}
+
+#[tokio::test]
+async fn a_router_is_as_captured() {
+    let bus = Bus::in_process();
+    let answer = json!([router_golden()]);
+    let served = tokio::spawn(serve_one(bus.listen(l3::TOPIC, "server"), answer.clone()));
+    let ids = Some(vec![PORT.parse().unwrap()]);
+    let routers = l3::Client::new(bus).sync_routers(&Context::admin(), "host-b".into(), ids).await.unwrap();
+    assert_eq!(interface::encode(&routers), answer);
+    let incoming = served.await.unwrap();
+    assert_eq!((incoming.version.as_str(), incoming.args), ("1.0", json!({"host": "host-b", "router_ids": [PORT]})));
+}
+
+#[test]
+fn what_a_router_has_not_is_absent() {
+    let mut bare = router_golden();
+    for key in ["gw_port", "_floatingips", "_interfaces"] {
+        bare.as_object_mut().unwrap().remove(key);
+    }
+    let router: l3::Router = serde_json::from_value(bare.clone()).unwrap();
+    assert!(router.floating_ips.is_empty() && router.interfaces.is_empty() && router.gw_port.is_none());
+    assert_eq!(interface::encode(&router), bare);
+}
+
+#[test]
+fn an_ha_router_is_as_captured_and_nulls_are_read_as_absent() {
+    let mut golden = router_golden();
+    golden["ha"] = true.into();
+    golden["ha_vr_id"] = 17.into();
+    golden["_ha_state"] = "standby".into();
+    golden["_ha_interface"] = router_port("network:router_ha_interface", "169.254.193.4", 18);
+    let router: l3::Router = serde_json::from_value(golden.clone()).unwrap();
+    assert_eq!((router.ha_vr_id, router.ha_state), (17, Some(l3::HaState::Standby)));
+    assert_eq!(interface::encode(&router), golden);
+
+    golden["ha_vr_id"] = Value::Null;
+    golden["_ha_interface"] = Value::Null;
+    golden["distributed"] = Value::Null;
+    let router: l3::Router = serde_json::from_value(golden).unwrap();
+    assert_eq!((router.ha_vr_id, router.distributed, router.ha_interface), (0, false, None));
+}
+
+#[test]
+fn routers_are_hinted_at_by_id_or_as_objects() {
+    let hints: Vec<l3_agent::RouterHint> = serde_json::from_value(json!([PORT, {"id": NET, "name": "r"}])).unwrap();
+    let ids: Vec<String> = hints.iter().map(|h| h.id().to_string()).collect();
+    assert_eq!(ids, [PORT, NET]);
+    assert_eq!(interface::encode(&hints[0]), json!(PORT));
+}

@@ -59,4 +59,8 @@ ids! {
     RbacPolicyId;
     /// Id of an agent.
     AgentId;
+    /// Id of a router.
+    RouterId;
+    /// Id of a floating IP.
+    FloatingIpId;
 }

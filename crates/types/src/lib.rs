@@ -20,7 +20,8 @@ pub mod standard;
 pub mod subnet;
 
 pub use id::{
-    AgentId, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
+    AgentId, FloatingIpId, NetworkId, PortId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SegmentId,
+    SubnetId, SubnetPoolId,
 };
 pub use mac::Mac;
 pub use segment::{NetworkType, Segment};
