@@ -23,7 +23,7 @@ fn is_refused_by_us_alone(place: &str, value: &Value) -> bool {
 
 fn attempt(place: &str, value: &Value) -> Result<Value, AttributeError> {
     let (plural, name) = place.split_once('.').unwrap();
-    let table = table::ALL.into_iter().find(|t| t.plural == plural).unwrap();
+    let table = table::ALL.iter().find(|t| t.plural == plural).unwrap();
     let attribute = table.attribute(name).unwrap_or_else(|| panic!("{place} is not in our table"));
     let mut value = attribute.convert.apply(value.clone())?;
     attribute.check.apply(name, &mut value)?;

@@ -301,7 +301,7 @@ mod tests {
         for request in &requests {
             let action = request["action"].as_str().unwrap();
             let (verb, singular) = action.split_once('_').unwrap();
-            let table = table::ALL.into_iter().find(|table| table.singular == singular).unwrap();
+            let table = table::ALL.iter().find(|table| table.singular == singular).unwrap();
             let given = request["given"].as_object().unwrap();
             let mut target = request["current"].as_object().cloned().unwrap_or_default();
             target.extend(given.clone());

@@ -97,7 +97,7 @@ fn is(rules: &Rules, name: &str, caller: &Context) -> bool {
 
 /// The value in a `field:` check as the attribute has it: `True` is a truth value where the attribute is one.
 fn field_value(resource: &str, attribute: &str, text: &str) -> Value {
-    let table = table::ALL.into_iter().find(|table| table.plural == resource);
+    let table = table::ALL.iter().find(|table| table.plural == resource);
     let convert = table.and_then(|table| table.attribute(attribute)).map(|attribute| attribute.convert);
     let plain = Value::from(text);
     match convert {

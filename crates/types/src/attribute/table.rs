@@ -24,8 +24,8 @@ pub use security_group_rule::SECURITY_GROUP_RULE;
 pub use subnet::SUBNET;
 
 /// All tables of resources with an URL of their own.
-pub static ALL: [&ResourceTable; 7] =
-    [&NETWORK, &SUBNET, &PORT, &SECURITY_GROUP, &SECURITY_GROUP_RULE, &AGENT, &RBAC_POLICY];
+pub static ALL: &[&ResourceTable] =
+    &[&NETWORK, &SUBNET, &PORT, &SECURITY_GROUP, &SECURITY_GROUP_RULE, &AGENT, &RBAC_POLICY];
 
 /// Longest name, in characters.
 pub const NAME_LENGTH: usize = 255;

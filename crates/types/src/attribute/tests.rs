@@ -155,7 +155,7 @@ proptest! {
     /// Whatever comes in is refused or stored, and what was stored is stored as it is.
     #[test]
     fn accepted_values_are_stable(value in any_json()) {
-        for attribute in table::ALL.into_iter().flat_map(|table| table.attributes).chain(table::BINDING.attributes) {
+        for attribute in table::ALL.iter().flat_map(|table| table.attributes).chain(table::BINDING.attributes) {
             let settle = |value: Value| {
                 let mut value = attribute.convert.apply(value)?;
                 attribute.check.apply(attribute.name, &mut value).map(|()| value)
