@@ -4,6 +4,8 @@
 //! index, ports leave a bridge that is deleted, addresses and routes go with their link, both ends of a pair go
 //! together. It moves no packet. Any request can be made to fail, and every change is noted.
 
+mod nft;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use nix::errno::Errno;
@@ -12,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Address, Error, Event, Events, Host, Kernel, Kind, Link, LinkChange, Namespace, NewKind, NewLink, Result, Route,
+    nft::{NftError, Table},
 };
 
 /// Where fake namespaces pretend to lie.
@@ -45,6 +48,7 @@ struct Stack {
     routes: Vec<Route>,
     parameters: BTreeMap<String, String>,
     listeners: Vec<mpsc::Sender<Event>>,
+    tables: nft::Tables,
 }
 
 // ===== impl FakeHost =====
@@ -250,6 +254,24 @@ impl Kernel for FakeKernel {
         let (sender, receiver) = mpsc::channel(4096);
         self.see("watch links in", "the fake", |stack| stack.listeners.push(sender))?;
         Ok(Events::new(receiver))
+    }
+
+    async fn nft(&self, script: &str) -> std::result::Result<(), NftError> {
+        let mut world = self.host.0.lock();
+        script.lines().for_each(|line| world.changes.push(format!("nft {}", line.trim())));
+        world.refuse("run", "nft script")?;
+        let stack = world.stack(&self.namespace);
+        stack.tables = nft::run(&stack.tables, script)?;
+        Ok(())
+    }
+
+    async fn nft_table(&self, family: &str, name: &str) -> std::result::Result<Option<Table>, NftError> {
+        let key = (family.to_owned(), name.to_owned());
+        Ok(self.see("list", "nft table", |stack| stack.tables.get(&key).cloned())?)
+    }
+
+    async fn nft_tables(&self) -> std::result::Result<Vec<(String, String)>, NftError> {
+        Ok(self.see("list", "nft tables", |stack| stack.tables.keys().cloned().collect())?)
     }
 }
 

@@ -4,7 +4,11 @@
 
 use std::future::Future;
 
-use crate::{Address, Events, Link, LinkChange, Namespace, Netlink, NewLink, Result, Route, System, sysctl};
+use crate::{
+    Address, Events, Link, LinkChange, Namespace, Netlink, NewLink, Result, Route, System,
+    nft::{self, NftError},
+    sysctl,
+};
 
 /// The links, addresses, routes and parameters of one namespace.
 pub trait Kernel: Clone + Send + Sync + 'static {
@@ -36,6 +40,16 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn sysctl_set(&self, key: &str, value: &str) -> Result<()>;
     /// What happens to links and addresses from now on.
     fn events(&self) -> Result<Events>;
+    /// Runs a script of nftables as one transaction.
+    fn nft(&self, script: &str) -> impl Future<Output = std::result::Result<(), NftError>> + Send;
+    /// A table of nftables with all in it; none if it does not exist.
+    fn nft_table(
+        &self,
+        family: &str,
+        name: &str,
+    ) -> impl Future<Output = std::result::Result<Option<nft::Table>, NftError>> + Send;
+    /// Family and name of every table of nftables.
+    fn nft_tables(&self) -> impl Future<Output = std::result::Result<Vec<(String, String)>, NftError>> + Send;
 }
 
 /// A machine: a root namespace and named ones.
@@ -111,6 +125,20 @@ impl Kernel for Netlink {
 
     fn events(&self) -> Result<Events> {
         Events::open(self.namespace())
+    }
+
+    async fn nft(&self, script: &str) -> std::result::Result<(), NftError> {
+        let script = script.to_owned();
+        self.with_nft(move |nft| nft.run(&script)).await
+    }
+
+    async fn nft_table(&self, family: &str, name: &str) -> std::result::Result<Option<nft::Table>, NftError> {
+        let (family, name) = (family.to_owned(), name.to_owned());
+        self.with_nft(move |nft| nft.table(&family, &name)).await
+    }
+
+    async fn nft_tables(&self) -> std::result::Result<Vec<(String, String)>, NftError> {
+        self.with_nft(|nft| nft.tables()).await
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`link`] | bridges, veth pairs, VLAN and VXLAN devices, taps | rtnetlink |
 //! | [`addr`], [`route`] | addresses and routes | rtnetlink |
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
+//! | [`nft`] | nftables: tables, chains, rules, sets | libnftables, in process |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
 //! | [`process`] | child processes | pidfd, `/proc` |
 //! | [`checksum`] | who computes UDP checksums of a veth device | ethtool, iptables |
@@ -30,6 +31,7 @@ pub mod memory;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod process;
 pub mod route;
 pub mod socket;

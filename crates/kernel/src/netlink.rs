@@ -1,11 +1,17 @@
 //! The real kernel: one rtnetlink socket inside one namespace.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
-use crate::{Error, Namespace, Result};
+use crate::{
+    Error, Namespace, Result,
+    nft::{Nft, NftError},
+};
 
 /// Header flag of a listing that the kernel changed under our hands (`NLM_F_DUMP_INTR`).
 const INTERRUPTED: u16 = 0x10;
@@ -17,6 +23,8 @@ const ATTEMPTS: usize = 20;
 pub struct Netlink {
     namespace: Namespace,
     handle: rtnetlink::Handle,
+    /// Opened when it is first asked for.
+    nft: Arc<Mutex<Option<Nft>>>,
 }
 
 impl Netlink {
@@ -31,12 +39,28 @@ impl Netlink {
         })?;
         let (connection, handle, _) = opened.map_err(|error| Error::io("open netlink in", name(), &error))?;
         runtime.spawn(connection);
-        Ok(Self { namespace: namespace.clone(), handle })
+        Ok(Self { namespace: namespace.clone(), handle, nft: Arc::default() })
     }
 
     /// The namespace it was opened in.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// Does something with the rules of the namespace, on a thread that may wait.
+    pub(crate) async fn with_nft<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Nft) -> std::result::Result<T, NftError> + Send + 'static,
+    ) -> std::result::Result<T, NftError> {
+        let (kept, namespace) = (Arc::clone(&self.nft), self.namespace.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let nft = match &mut *kept.lock() {
+                Some(nft) => nft.clone(),
+                none => none.insert(Nft::open(&namespace)?).clone(),
+            };
+            work(&nft)
+        });
+        asked.await.unwrap_or_else(|_| Err(Error::new("use", "nftables", Errno::EFAULT).into()))
     }
 
     /// A request answered by an acknowledgement or an error.
