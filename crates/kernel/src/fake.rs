@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::{
-    Address, Error, Event, Events, Host, Kernel, Kind, Link, LinkChange, Namespace, NewKind, NewLink, Result, Route,
+    Address, Error, Event, Events, Forwarding, Host, Kernel, Kind, Link, LinkChange, Namespace, Neighbour, NewKind,
+    NewLink, Result, Route,
+    neighbour::FLOOD,
     nft::{NftError, Table},
 };
 
@@ -46,6 +48,8 @@ struct Stack {
     links: Vec<Link>,
     addresses: Vec<Address>,
     routes: Vec<Route>,
+    forwardings: Vec<Forwarding>,
+    neighbours: Vec<Neighbour>,
     parameters: BTreeMap<String, String>,
     listeners: Vec<mpsc::Sender<Event>>,
     tables: nft::Tables,
@@ -239,6 +243,55 @@ impl Kernel for FakeKernel {
         })
     }
 
+    async fn forwardings(&self) -> Result<Vec<Forwarding>> {
+        self.see("list", "forwarding entries", |stack| stack.forwardings.clone())
+    }
+
+    async fn forwarding_set(&self, entry: &Forwarding) -> Result<()> {
+        self.ask("forward", &entry.object(), |world, namespace| {
+            let stack = world.stack(namespace);
+            let vxlan = |link: &&Link| link.index == entry.link && matches!(link.kind, Kind::Vxlan(_));
+            stack.links.iter().find(vxlan).ok_or(Errno::EOPNOTSUPP)?;
+            let replaced = |e: &Forwarding| e.link == entry.link && e.mac == entry.mac;
+            stack.forwardings.retain(|e| !replaced(e) || (entry.mac == FLOOD && e.remote != entry.remote));
+            stack.forwardings.push(*entry);
+            Ok(())
+        })
+    }
+
+    async fn forwarding_delete(&self, entry: &Forwarding) -> Result<()> {
+        self.ask("stop forwarding", &entry.object(), |world, namespace| {
+            let entries = &mut world.stack(namespace).forwardings;
+            entries.iter().find(|e| (e.link, e.mac) == (entry.link, entry.mac)).ok_or(Errno::ENOENT)?;
+            entries.retain(|e| e != entry);
+            Ok(())
+        })
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        self.see("list", "neighbours", |stack| stack.neighbours.clone())
+    }
+
+    async fn neighbour_set(&self, neighbour: &Neighbour) -> Result<()> {
+        self.ask("set neighbour", &neighbour.object(), |world, namespace| {
+            let stack = world.stack(namespace);
+            stack.links.iter().find(|link| link.index == neighbour.link).ok_or(Errno::ENODEV)?;
+            stack.neighbours.retain(|n| (n.link, n.address) != (neighbour.link, neighbour.address));
+            stack.neighbours.push(*neighbour);
+            Ok(())
+        })
+    }
+
+    async fn neighbour_delete(&self, neighbour: &Neighbour) -> Result<()> {
+        self.ask("delete neighbour", &neighbour.object(), |world, namespace| {
+            let same = |n: &Neighbour| (n.link, n.address) == (neighbour.link, neighbour.address);
+            let neighbours = &mut world.stack(namespace).neighbours;
+            neighbours.iter().find(|n| same(n)).ok_or(Errno::ENOENT)?;
+            neighbours.retain(|n| !same(n));
+            Ok(())
+        })
+    }
+
     fn sysctl(&self, key: &str) -> Result<String> {
         self.see("read sysctl", key, |stack| stack.parameters.get(key).cloned().unwrap_or_else(|| "0".to_owned()))
     }
@@ -410,6 +463,8 @@ impl Stack {
         self.links.iter_mut().filter(|l| l.master == Some(link.index)).for_each(|l| l.master = None);
         self.addresses.retain(|address| address.link != link.index);
         self.routes.retain(|route| !route.uses(link.index));
+        self.forwardings.retain(|entry| entry.link != link.index);
+        self.neighbours.retain(|neighbour| neighbour.link != link.index);
         let above: Vec<_> = self
             .links
             .iter()

@@ -5,7 +5,7 @@
 use std::future::Future;
 
 use crate::{
-    Address, Events, Link, LinkChange, Namespace, Netlink, NewLink, Result, Route, System,
+    Address, Events, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink, Result, Route, System,
     nft::{self, NftError},
     sysctl,
 };
@@ -34,6 +34,18 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn route_replace(&self, route: &Route) -> impl Future<Output = Result<()>> + Send;
     /// Deletes a route.
     fn route_delete(&self, route: &Route) -> impl Future<Output = Result<()>> + Send;
+    /// The permanent forwarding entries of every VXLAN device that lead to other hosts.
+    fn forwardings(&self) -> impl Future<Output = Result<Vec<Forwarding>>> + Send;
+    /// Adds a forwarding entry; one for a single MAC takes the place of the one that led elsewhere.
+    fn forwarding_set(&self, entry: &Forwarding) -> impl Future<Output = Result<()>> + Send;
+    /// Removes a forwarding entry.
+    fn forwarding_delete(&self, entry: &Forwarding) -> impl Future<Output = Result<()>> + Send;
+    /// The permanent neighbours of every link.
+    fn neighbours(&self) -> impl Future<Output = Result<Vec<Neighbour>>> + Send;
+    /// Adds a neighbour, or gives the one with its address another MAC.
+    fn neighbour_set(&self, neighbour: &Neighbour) -> impl Future<Output = Result<()>> + Send;
+    /// Removes a neighbour.
+    fn neighbour_delete(&self, neighbour: &Neighbour) -> impl Future<Output = Result<()>> + Send;
     /// Reads a kernel parameter by its path below `/proc/sys`.
     fn sysctl(&self, key: &str) -> Result<String>;
     /// Writes a kernel parameter.
@@ -113,6 +125,30 @@ impl Kernel for Netlink {
 
     async fn route_delete(&self, route: &Route) -> Result<()> {
         self.route_delete(route).await
+    }
+
+    async fn forwardings(&self) -> Result<Vec<Forwarding>> {
+        self.forwardings().await
+    }
+
+    async fn forwarding_set(&self, entry: &Forwarding) -> Result<()> {
+        self.forwarding_set(entry).await
+    }
+
+    async fn forwarding_delete(&self, entry: &Forwarding) -> Result<()> {
+        self.forwarding_delete(entry).await
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        self.neighbours().await
+    }
+
+    async fn neighbour_set(&self, neighbour: &Neighbour) -> Result<()> {
+        self.neighbour_set(neighbour).await
+    }
+
+    async fn neighbour_delete(&self, neighbour: &Neighbour) -> Result<()> {
+        self.neighbour_delete(neighbour).await
     }
 
     fn sysctl(&self, key: &str) -> Result<String> {

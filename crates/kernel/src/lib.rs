@@ -5,6 +5,7 @@
 //! | [`netns`] | named network namespaces | bind mounts of `/proc/…/ns/net`, as `ip netns` makes them |
 //! | [`link`] | bridges, veth pairs, VLAN and VXLAN devices, taps | rtnetlink |
 //! | [`addr`], [`route`] | addresses and routes | rtnetlink |
+//! | [`neighbour`] | forwarding entries of VXLAN devices, neighbours | rtnetlink |
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
 //! | [`nft`] | nftables: tables, chains, rules, sets | libnftables, in process |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
@@ -29,6 +30,7 @@ pub mod host;
 pub mod link;
 pub mod memory;
 pub mod monitor;
+pub mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -44,6 +46,7 @@ pub use error::{Error, Result, existing_is_fine, missing_is_fine};
 pub use host::{Host, Kernel};
 pub use link::{Bridge, Kind, Link, LinkChange, NewKind, NewLink, Vxlan};
 pub use monitor::{Event, Events};
+pub use neighbour::{Forwarding, Neighbour};
 pub use netlink::Netlink;
 pub use netns::{Namespace, System};
 pub use nix::errno::Errno;
