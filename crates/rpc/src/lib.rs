@@ -14,6 +14,7 @@ pub mod dhcp;
 pub mod dhcp_agent;
 pub mod l2;
 pub mod l2_agent;
+pub mod l2_population;
 pub mod l3;
 pub mod l3_agent;
 pub mod metadata;
@@ -33,6 +34,7 @@ pub static INTERFACES: &[&Interface] = &[
     &metadata::INTERFACE,
     &dhcp_agent::INTERFACE,
     &l2_agent::INTERFACE,
+    &l2_population::INTERFACE,
     &l3::INTERFACE,
     &l3_agent::INTERFACE,
 ];

@@ -225,6 +225,7 @@ impl Delivery {
             namespace: from.namespace.clone(),
             method: from.method.clone(),
             args: from.args.clone(),
+            fanout: from.fanout,
             reply: None,
         };
         Self { incoming, target: self.target.clone(), expires: self.expires }

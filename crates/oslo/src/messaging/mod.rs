@@ -72,6 +72,8 @@ pub struct Incoming {
     pub method: String,
     /// Keyword arguments of the method.
     pub args: Value,
+    /// It was sent to all of the topic, and not to one of them.
+    pub fanout: bool,
     /// Where the answer goes; none for a cast.
     pub reply: Option<Reply>,
 }
@@ -278,6 +280,7 @@ fn incoming(ctx: &Context, target: &Target, version: &str, method: &str, args: V
         namespace: target.namespace.clone(),
         method: method.to_owned(),
         args,
+        fanout: target.fanout,
         reply: None,
     }
 }

@@ -160,6 +160,7 @@ impl Requests {
             namespace: request.namespace,
             method: request.method,
             args: request.args,
+            fanout: delivery.routing_key.as_str().is_empty(),
             reply,
         })
     }
