@@ -6,13 +6,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-exchange test-agents soak lint fmt bench bench-upstream deb
+.PHONY: help run test test-deb test-exchange test-agents test-vm soak lint fmt bench bench-upstream deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
 	@echo 'make test   build and pass every test'
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
+	@echo 'make test-vm        what the kernel of this machine lacks, in an emulated one: VLAN networks, conntrack on bridges'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
@@ -42,6 +43,15 @@ test-agents:
 	@scripts/set-up agents
 	UPSTREAM_VENV=$$(scripts/upstream) UPSTREAM25_VENV=$$(scripts/upstream --linuxbridge) \
 		$(CARGO) test --locked --test upstream_agents -- --ignored --nocapture --test-threads 1
+
+# Each program of tests runs in a machine of its own, by scripts/vm.
+IN_VM = $(CARGO) --config "target.'cfg(all())'.runner='$(CURDIR)/scripts/vm'" test --locked
+
+test-vm:
+	@scripts/set-up test
+	@scripts/set-up vm
+	$(IN_VM) -p isospin-kernel --test monitor --test namespace
+	$(IN_VM) -p isospin-agent --test vlan -- --ignored
 
 lint:
 	$(CARGO) fmt --all --check

@@ -112,12 +112,12 @@ async fn a_program_is_born_in_its_namespace() {
 
 #[tokio::test]
 async fn failures_say_what_failed_and_why() {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_secs(30);
     let error = run(None, &command(&["isospin-no-such-program"]), limit).await.unwrap_err();
     assert_eq!(error.to_string(), "the program 'isospin-no-such-program' is not installed");
     let error = run(None, &command(&["sh", "-c", "echo no luck >&2; exit 3"]), limit).await.unwrap_err();
     assert_eq!(error.to_string(), "'sh' failed with exit status: 3: no luck");
-    let error = run(None, &command(&["sleep", "60"]), limit).await.unwrap_err();
+    let error = run(None, &command(&["sleep", "60"]), Duration::from_millis(200)).await.unwrap_err();
     assert_eq!(error.to_string(), "'sleep' did not finish within 200ms");
 }
 
