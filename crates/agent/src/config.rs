@@ -5,15 +5,17 @@ mod metadata;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use oslo::config::{Config as Options, ConfigError, Origin};
 
 use crate::dhcp;
-use crate::linuxbridge::{self, Overlay};
+use crate::linuxbridge::{self, GroupRange, Overlay};
 
 /// What `dhcp_driver` may be: upstream's class, which is its default.
 const DHCP_DRIVERS: [&str; 1] = ["neutron.agent.linux.dhcp.Dnsmasq"];
 /// The UDP port of VXLAN that the kernel had before the standard named one; upstream's agent leaves it so.
 const KERNEL_VXLAN_PORT: u16 = 8472;
+const OTHER_FAMILY: &str = "of another family than local_ip, from which the tunnels start";
 
 impl dhcp::Config {
     /// Reads the options of the DHCP agent.
@@ -78,28 +80,70 @@ fn overlay(options: &Options) -> Result<Overlay, ConfigError> {
         let allowed = ["an address of this host", "enable_vxlan = false"];
         return Err(options.refuse("vxlan", "local_ip", "tunnels need an address to start from", &allowed));
     };
-    let dscp: Option<u8> = options.get("agent", "dscp")?;
     Ok(Overlay {
-        group: group(options)?,
+        group: group(options, local_ip)?,
+        group_ranges: group_ranges(options, local_ip)?,
         port: options.get::<Option<u16>>("vxlan", "udp_dstport")?.unwrap_or(KERNEL_VXLAN_PORT),
         source_ports: (options.get("vxlan", "udp_srcport_min")?, options.get("vxlan", "udp_srcport_max")?),
         ttl: options.get::<Option<u8>>("vxlan", "ttl")?.unwrap_or(0),
-        // The DSCP is the upper six bits of the type of service.
-        tos: options.get::<Option<u8>>("vxlan", "tos")?.or(dscp.map(|dscp| dscp << 2)).unwrap_or(0),
+        tos: tos(options)?,
         l2_population: options.get("vxlan", "l2_population")?,
         arp_responder: options.get("vxlan", "arp_responder")?,
         ..Overlay::new(local_ip)
     })
 }
 
-fn group(options: &Options) -> Result<Option<IpAddr>, ConfigError> {
-    let Some(text) = options.get::<Option<String>>("vxlan", "vxlan_group")? else {
+/// The old `tos` comes first; then the traffic's own DSCP, or one for all.
+fn tos(options: &Options) -> Result<u8, ConfigError> {
+    const INHERITED: u8 = 1;
+    if let Some(tos) = options.get::<Option<u8>>("vxlan", "tos")?.filter(|tos| *tos != 0) {
+        return Ok(tos);
+    }
+    if options.get("agent", "dscp_inherit")? {
+        return Ok(INHERITED);
+    }
+    // The DSCP is the upper six bits of the type of service.
+    Ok(options.get::<Option<u8>>("agent", "dscp")?.map_or(0, |dscp| dscp << 2))
+}
+
+/// A group, or a prefix of groups, that tunnels from this address can use. Empty switches multicast off.
+fn group(options: &Options, local_ip: IpAddr) -> Result<Option<IpNet>, ConfigError> {
+    let Some(text) = options.get::<Option<String>>("vxlan", "vxlan_group")?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    match text.parse::<IpAddr>() {
-        Ok(group) if group.is_multicast() => Ok(Some(group)),
-        _ => Err(options.refuse("vxlan", "vxlan_group", "not a multicast group", &["one group such as 224.0.0.1"])),
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match net {
+        Ok(group) if group.addr().is_multicast() => {
+            let fits = group.addr().is_ipv4() == local_ip.is_ipv4();
+            let is_default = matches!(options.origin("vxlan", "vxlan_group"), Some(Origin::Default) | None);
+            match fits {
+                true => Ok(Some(group)),
+                false if is_default => Ok(None),
+                false => Err(options.refuse("vxlan", "vxlan_group", OTHER_FAMILY, &["a group of local_ip's family"])),
+            }
+        }
+        _ => {
+            let allowed = ["one group such as 224.0.0.1", "a prefix of groups such as 239.1.0.0/16"];
+            Err(options.refuse("vxlan", "vxlan_group", "not a multicast group", &allowed))
+        }
     }
+}
+
+/// `group:first:last`; the colons of an IPv6 group are its own.
+fn group_ranges(options: &Options, local_ip: IpAddr) -> Result<Vec<GroupRange>, ConfigError> {
+    let range = |item: &String| {
+        let mut parts = item.rsplitn(3, ':');
+        let last: Option<u32> = parts.next().and_then(|part| part.trim().parse().ok());
+        let first: Option<u32> = parts.next().and_then(|part| part.trim().parse().ok());
+        let group: Option<IpAddr> = parts.next().and_then(|part| part.trim().parse().ok());
+        let group = group.filter(|group| group.is_multicast() && group.is_ipv4() == local_ip.is_ipv4());
+        let vnis = first.zip(last).filter(|(first, last)| first <= last);
+        group.zip(vnis).map(|(group, vnis)| GroupRange { group, vnis }).ok_or_else(|| {
+            let allowed = ["items such as 224.0.0.1:1:99, with a group of local_ip's family"];
+            options.refuse_item("vxlan", "multicast_ranges", item, "is no group with a range of VNIs", &allowed)
+        })
+    };
+    options.get::<Vec<String>>("vxlan", "multicast_ranges")?.iter().map(range).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +195,35 @@ mod tests {
     }
 
     #[test]
+    fn floods_go_by_groups_or_to_everyone() {
+        let overlay = |text: &str| linuxbridge(&format!("[vxlan]\n{text}")).map(|config| config.vxlan.unwrap());
+        let many =
+            "local_ip = 10.0.0.1\nvxlan_group = 239.1.0.0/16\nmulticast_ranges = 225.0.0.1:10:19,225.0.0.2:20:29\n";
+        let many = overlay(many).unwrap();
+        assert_eq!(
+            [1, 10, 29].map(|vni| many.group_of(vni).unwrap().to_string()),
+            ["239.1.0.1", "225.0.0.1", "225.0.0.2"]
+        );
+        assert!(overlay("local_ip = 10.0.0.1\nvxlan_group =\n").unwrap().needs_ends());
+        // The default group is of the other family.
+        assert!(overlay("local_ip = 2001:db8::1\n").unwrap().needs_ends());
+        let six = "local_ip = 2001:db8::1\nvxlan_group = ff05::100/120\nmulticast_ranges = ff05::1:7:7\n";
+        let six = overlay(six).unwrap();
+        assert_eq!([7, 8].map(|vni| six.group_of(vni).unwrap().to_string()), ["ff05::1", "ff05::108"]);
+        assert_eq!(
+            overlay("local_ip = 2001:db8::1\nvxlan_group = 224.0.0.1\n").unwrap_err(),
+            "a.conf:3: [vxlan] vxlan_group = 224.0.0.1: of another family than local_ip, from which the tunnels start; \
+             allowed: a group of local_ip's family"
+        );
+        assert_eq!(
+            overlay("local_ip = 10.0.0.1\nmulticast_ranges = 225.0.0.1:9:1\n").unwrap_err(),
+            "a.conf:3: [vxlan] multicast_ranges = 225.0.0.1:9:1: `225.0.0.1:9:1` is no group with a range of VNIs; allowed: \
+             items such as 224.0.0.1:1:99, with a group of local_ip's family"
+        );
+        assert_eq!(overlay("local_ip = 10.0.0.1\n[agent]\ndscp = 8\ndscp_inherit = true\n").unwrap().tos, 1);
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         assert_eq!(
             linuxbridge("").unwrap_err(),
@@ -159,7 +232,8 @@ mod tests {
         );
         assert_eq!(
             linuxbridge("[vxlan]\nlocal_ip = 10.0.0.1\nvxlan_group = 10.0.0.2\n").unwrap_err(),
-            "a.conf:3: [vxlan] vxlan_group = 10.0.0.2: not a multicast group; allowed: one group such as 224.0.0.1"
+            "a.conf:3: [vxlan] vxlan_group = 10.0.0.2: not a multicast group; allowed: one group such as 224.0.0.1, a prefix \
+             of groups such as 239.1.0.0/16"
         );
         let (_dir, options) = load("[DEFAULT]\ndhcp_driver = neutron.agent.linux.dhcp.Dnsmask\n");
         let text = dhcp::Config::from_oslo(&options).unwrap_err().to_string();

@@ -24,8 +24,8 @@ use oslo::{
 };
 use reconcile::{Driver, Reconciler, Settings};
 use rpc::{
-    l2::{self, Details, Device, DeviceList},
-    l2_agent,
+    l2::{self, Details, Device, DeviceList, Tunnels},
+    l2_agent, l2_population,
     reports::AgentState,
 };
 use serde_json::{Map, Value, json};
@@ -34,13 +34,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::Instrument;
-use types::{NetworkId, device};
+use types::{NetworkId, NetworkType, device};
 
 use super::{
     Config, Error,
     driver::Wiring,
+    forwarding::{Forwarder, has_entries},
+    mode,
     notification::{Hint, hint},
-    object::{Actual, Key, Wanted},
+    object::{Actual, Key},
     state::{News, State},
 };
 use crate::report::Heartbeat;
@@ -61,12 +63,15 @@ enum Answer {
     Details(Vec<String>, Result<Vec<Details>, CallError>),
     Told(News, Result<DeviceList, CallError>),
     Network(NetworkId, bool),
+    Tunnels(Result<Tunnels, CallError>),
 }
 
 struct Agent<K: Kernel> {
     kernel: K,
     state: State,
     reconciler: Reconciler<Wiring<K>>,
+    /// What VXLAN devices know of other hosts; nothing where multicast does that.
+    forwarding: Option<Reconciler<Forwarder<K>>>,
     server: l2::Client,
     /// Names of bridges by index, to read events with.
     bridges: HashMap<u32, String>,
@@ -98,7 +103,7 @@ pub(super) async fn serve<K: Kernel>(
 ) -> Result<(), Error> {
     // Before the first scan, so that nothing falls between.
     let mut events = kernel.events()?;
-    let mut notifications = bus.listen_all(&l2_agent::LINUX_BRIDGE_TOPICS, &config.host);
+    let mut notifications = bus.listen_all(&topics(&config), &config.host);
     let mut gaps = notifications.gaps();
     let links = kernel.links().await?;
     check(&config, &links, &kernel).await?;
@@ -109,6 +114,11 @@ pub(super) async fn serve<K: Kernel>(
         id: agent_id(&config, &links),
         host: config.host.clone(),
         reconciler: Reconciler::new(Wiring::new(kernel.clone(), &config), Settings::default()),
+        forwarding: config
+            .vxlan
+            .as_ref()
+            .filter(|overlay| overlay.l2_population || overlay.needs_ends())
+            .map(|_| Reconciler::new(Forwarder::new(kernel.clone()), Settings::default())),
         kernel,
         state: State::new(config),
         server: l2::Client::new(bus).with_timeout(PATIENCE),
@@ -168,6 +178,7 @@ impl<K: Kernel> Agent<K> {
                 Event::Link(link) => drop(links.insert(link.name.clone(), link)),
                 Event::LinkGone(link) => {
                     links.remove(&link.name);
+                    self.take_vxlan(&link);
                     self.state.link_gone(&link);
                     self.reconciler.hint_all();
                 }
@@ -194,6 +205,7 @@ impl<K: Kernel> Agent<K> {
             // The bridge it left may now be one to remove.
             self.reconciler.hint_all();
         }
+        self.take_vxlan(link);
         let bridge = link.master.and_then(|index| self.bridges.get(&index).cloned());
         let actual = Actual { bridge, ..Actual::alone(link.clone()) };
         for key in [Key::Tap(link.name.clone()), Key::Bridge(link.name.clone()), Key::Uplink(link.name.clone())] {
@@ -201,6 +213,15 @@ impl<K: Kernel> Agent<K> {
             if wanted.is_some_and(|wanted| !self.reconciler.driver().in_sync(wanted, &actual)) {
                 self.reconciler.hint(key);
             }
+        }
+    }
+
+    /// A device that was made has no entries yet.
+    fn take_vxlan(&mut self, link: &Link) {
+        if let Some(forwarding) = self.forwarding.as_mut().filter(|_| has_entries(link))
+            && forwarding.desired().objects().contains_key(&link.name)
+        {
+            forwarding.hint(link.name.clone());
         }
     }
 
@@ -224,8 +245,7 @@ impl<K: Kernel> Agent<K> {
         for network in self.state.take_given_up() {
             self.claim(network).await;
         }
-        let wanted = self.state.wanted(Instant::now());
-        self.set_wanted(wanted);
+        set_all(&mut self.reconciler, self.state.wanted(Instant::now()));
         self.state.take_dirty().into_iter().for_each(|key| self.reconciler.hint(key));
         if self.state.is_complete() && !self.reconciler.desired().is_complete() {
             self.reconciler.complete();
@@ -244,11 +264,24 @@ impl<K: Kernel> Agent<K> {
                 }
             }
         }
+        self.forward().await;
         if Instant::now() >= self.quiet_until {
             self.ask();
             self.tell();
         }
         self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
+    }
+
+    /// Brings the entries of VXLAN devices in line with what is known of other hosts. The devices have been made before.
+    async fn forward(&mut self) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        set_all(forwarding, self.state.forwardings());
+        if forwarding.next_pass().max(self.no_pass_until) <= Instant::now()
+            && let Err(error) = forwarding.pass().await
+        {
+            tracing::warn!("cannot read forwarding entries of this host: {}", crate::chain(&error));
+            self.no_pass_until = Instant::now() + REREAD;
+        }
     }
 
     /// Marks the bridge of a network that is given up, if a predecessor made it or our own mark could not be set: from
@@ -269,13 +302,6 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    fn set_wanted(&mut self, wanted: BTreeMap<Key, Wanted>) {
-        let unset: Vec<Key> =
-            self.reconciler.desired().objects().keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
-        unset.iter().for_each(|key| self.reconciler.unset(key));
-        wanted.into_iter().for_each(|(key, wanted)| self.reconciler.set(key, wanted));
-    }
-
     /// Asks for the details of new devices, and after networks of bridges that nobody uses. One question at a time.
     fn ask(&mut self) {
         if self.asking {
@@ -292,6 +318,7 @@ impl<K: Kernel> Agent<K> {
                 let _ = answers.send(Answer::Network(network, gone)).await;
             });
         }
+        self.ask_for_tunnels();
         let devices = self.state.take_questions(CHUNK, Instant::now());
         if devices.is_empty() {
             return;
@@ -303,6 +330,17 @@ impl<K: Kernel> Agent<K> {
             let names = devices.iter().map(|name| Device::from(name.as_str())).collect();
             let answer = server.get_devices_details_list(&Context::admin(), names, id, host).await;
             let _ = answers.send(Answer::Details(devices, answer)).await;
+        });
+    }
+
+    /// Tells where this host's tunnels start and asks where those of all others do.
+    fn ask_for_tunnels(&mut self) {
+        let Some(end) = self.state.take_tunnel_question(Instant::now()) else { return };
+        let (server, answers, host) = (self.server.clone(), self.answers.clone(), Some(self.host.clone()));
+        tokio::spawn(async move {
+            let overlay = Some(NetworkType::Vxlan.as_str().to_owned());
+            let answer = server.tunnel_sync(&Context::admin(), Some(end.to_string()), overlay, host).await;
+            let _ = answers.send(Answer::Tunnels(answer)).await;
         });
     }
 
@@ -318,11 +356,11 @@ impl<K: Kernel> Agent<K> {
         self.telling = true;
         let (server, answers) = (self.server.clone(), self.answers.clone());
         let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
-        let first = Some(!self.told_once);
+        let refresh = Some(news.refresh || !self.told_once);
         tokio::spawn(async move {
             let devices = |names: &[String]| Some(names.iter().map(|name| Device::from(name.as_str())).collect());
             let (up, down) = (devices(&news.up), devices(&news.down));
-            let answer = server.update_device_list(&Context::admin(), up, down, id, host, first).await;
+            let answer = server.update_device_list(&Context::admin(), up, down, id, host, refresh).await;
             let _ = answers.send(Answer::Told(news, answer)).await;
         });
     }
@@ -337,6 +375,10 @@ impl<K: Kernel> Agent<K> {
                 self.telling = false;
                 self.told_once |= answer.is_ok();
                 self.state.take_told(news, answer)
+            }
+            Answer::Tunnels(answer) => {
+                self.state.take_tunnels(answer);
+                None
             }
             Answer::Network(network, gone) => {
                 if gone {
@@ -357,6 +399,9 @@ impl<K: Kernel> Agent<K> {
 
     fn next_time(&self) -> Instant {
         let mut next = self.rescan.min(self.next_pass());
+        if let Some(forwarding) = &self.forwarding {
+            next = next.min(forwarding.next_pass().max(self.no_pass_until));
+        }
         if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
             next = next.min(question.max(self.quiet_until));
         }
@@ -372,12 +417,30 @@ async fn notification(listener: &mut Listener) -> Hint {
     loop {
         let Some(incoming) = listener.next().await else { return std::future::pending().await };
         let span = crate::received(&incoming);
-        match hint(&incoming.ctx, &incoming.method, &incoming.args).instrument(span).await {
+        match hint(&incoming).instrument(span).await {
             Ok(Some(hint)) => return hint,
             Ok(None) => {}
             Err(failure) => tracing::warn!(method = incoming.method, "ignored a notification: {failure}"),
         }
     }
+}
+
+/// The topics that concern a host with this configuration.
+fn topics(config: &Config) -> Vec<&'static str> {
+    let mut topics = l2_agent::LINUX_BRIDGE_TOPICS.to_vec();
+    if let Some(overlay) = &config.vxlan {
+        topics.extend(overlay.l2_population.then_some(l2_population::TOPIC));
+        topics.extend([l2_agent::TUNNEL_UPDATE, l2_agent::TUNNEL_DELETE].into_iter().filter(|_| overlay.needs_ends()));
+    }
+    topics
+}
+
+/// Wants these objects and no others.
+fn set_all<D: Driver>(reconciler: &mut Reconciler<D>, wanted: BTreeMap<D::Key, D::Wanted>) {
+    let unset: Vec<D::Key> =
+        reconciler.desired().objects().keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
+    unset.iter().for_each(|key| reconciler.unset(key));
+    wanted.into_iter().for_each(|(key, wanted)| reconciler.set(key, wanted));
 }
 
 /// What the operator set must fit this host.
@@ -397,9 +460,10 @@ async fn check(config: &Config, links: &[Link], kernel: &impl Kernel) -> Result<
     }
     if let Some(overlay) = &config.vxlan {
         let addresses = kernel.addresses().await?;
-        if !addresses.iter().any(|address| address.net.addr() == overlay.local_ip) {
+        let Some(address) = addresses.iter().find(|address| address.net.addr() == overlay.local_ip) else {
             return Err(Error::LocalIp { file: file(), address: overlay.local_ip });
-        }
+        };
+        mode::check(kernel, overlay, links, address.link).await?;
     }
     Ok(())
 }

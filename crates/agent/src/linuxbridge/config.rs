@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use kernel::System;
 
 /// Options, with upstream's names and meanings.
@@ -33,8 +34,11 @@ pub struct Config {
 pub struct Overlay {
     /// Address of this host from which its tunnels start.
     pub local_ip: IpAddr,
-    /// Multicast group that carries what is flooded.
-    pub group: Option<IpAddr>,
+    /// Multicast group that carries what is flooded, or a prefix from which each VNI takes the group of its number; none
+    /// where nothing is to be multicast.
+    pub group: Option<IpNet>,
+    /// Groups of ranges of VNIs, which come first.
+    pub group_ranges: Vec<GroupRange>,
     /// UDP destination port.
     pub port: u16,
     /// UDP source ports; (0, 0) leaves them to the kernel.
@@ -47,6 +51,15 @@ pub struct Overlay {
     pub l2_population: bool,
     /// The host answers ARP for addresses behind tunnels.
     pub arp_responder: bool,
+}
+
+/// The multicast group of a range of VNIs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRange {
+    /// The group.
+    pub group: IpAddr,
+    /// First and last VNI.
+    pub vnis: (u32, u32),
 }
 
 impl Config {
@@ -71,7 +84,8 @@ impl Overlay {
     pub fn new(local_ip: IpAddr) -> Self {
         Self {
             local_ip,
-            group: Some(IpAddr::from([224, 0, 0, 1])),
+            group: Some(IpNet::from(IpAddr::from([224, 0, 0, 1]))),
+            group_ranges: Vec::new(),
             port: 8472,
             source_ports: (0, 0),
             ttl: 0,
@@ -79,5 +93,42 @@ impl Overlay {
             l2_population: false,
             arp_responder: false,
         }
+    }
+
+    /// The multicast group of a VNI: that of its range, else the group of its number within the prefix.
+    pub fn group_of(&self, vni: u32) -> Option<IpAddr> {
+        let range = self.group_ranges.iter().find(|range| (range.vnis.0..=range.vnis.1).contains(&vni));
+        if let Some(range) = range {
+            return Some(range.group);
+        }
+        Some(match self.group? {
+            IpNet::V4(net) => {
+                let group = u32::from(net.network()) | (vni & u32::from(net.hostmask()));
+                IpAddr::from(group.to_be_bytes())
+            }
+            IpNet::V6(net) => {
+                let group = u128::from(net.network()) | (u128::from(vni) & u128::from(net.hostmask()));
+                IpAddr::from(group.to_be_bytes())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vni_has_the_group_of_its_range_or_of_its_number() {
+        let mut overlay = Overlay::new([10, 0, 0, 1].into());
+        assert_eq!(overlay.group_of(7), Some([224, 0, 0, 1].into()));
+        overlay.group = Some("239.1.0.0/16".parse().unwrap());
+        overlay.group_ranges = vec![GroupRange { group: [225, 0, 0, 1].into(), vnis: (100, 199) }];
+        let groups = [5, 0x1_0203, 100, 199, 200].map(|vni| overlay.group_of(vni).unwrap().to_string());
+        assert_eq!(groups, ["239.1.0.5", "239.1.2.3", "225.0.0.1", "225.0.0.1", "239.1.0.200"]);
+        overlay.group = Some("ff05::100/120".parse().unwrap());
+        assert_eq!(overlay.group_of(0x203).unwrap().to_string(), "ff05::103");
+        overlay.group = None;
+        assert_eq!(overlay.group_of(7), None);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use kernel::{Bridge, Kernel, Kind, Link, LinkChange, NewKind, NewLink, Vxlan, existing_is_fine, missing_is_fine};
+use kernel::{Bridge, Kernel, Kind, Link, LinkChange, NewKind, NewLink, existing_is_fine, missing_is_fine};
 use reconcile::Driver;
 use types::NetworkId;
 
@@ -106,7 +106,7 @@ impl<K: Kernel> Wiring<K> {
         &self,
         name: &str,
         (bridge, uplink, mtu): (&str, &Uplink, u32),
-        actual: Option<&Actual>,
+        mut actual: Option<&Actual>,
     ) -> Result<(), Error> {
         let bridge = self.find("bridge", bridge).await?;
         let change = LinkChange::up().with_master(bridge.index);
@@ -126,17 +126,14 @@ impl<K: Kernel> Wiring<K> {
                 let addresses = self.kernel.addresses().await?;
                 let address = addresses.iter().find(|address| address.net.addr() == overlay.local_ip);
                 let device = address.ok_or(Error::NoTunnelAddress(overlay.local_ip))?.link;
-                NewKind::Vxlan(Vxlan {
-                    vni: *vni,
-                    device: Some(device),
-                    group: overlay.group.filter(|_| !overlay.l2_population),
-                    local: Some(overlay.local_ip),
-                    port: overlay.port,
-                    source_ports: overlay.source_ports,
-                    ttl: overlay.ttl,
-                    tos: overlay.tos,
-                    proxy: overlay.arp_responder,
-                })
+                if matches!(actual.map(|actual| &actual.link.kind), Some(Kind::Vxlan(made)) if !overlay.fits(*vni, made))
+                {
+                    // The kernel changes none of this in a device that stands.
+                    tracing::warn!(device = name, "made with other options of [vxlan]; making it anew");
+                    missing_is_fine(self.kernel.link_delete(name).await)?;
+                    actual = None;
+                }
+                NewKind::Vxlan(overlay.device(*vni, device))
             }
         };
         let change = if matches!(uplink, Uplink::Vxlan { .. }) { change.with_mtu(mtu) } else { change };
@@ -227,7 +224,7 @@ impl<K: Kernel> Driver for Wiring<K> {
                 let made = match (uplink, &link.kind) {
                     (Uplink::Physical, _) => !actual.addressed,
                     (Uplink::Vlan { id, .. }, Kind::Vlan(actual)) => id == actual,
-                    (Uplink::Vxlan { vni, .. }, Kind::Vxlan(actual)) => *vni == actual.vni && link.mtu == *mtu,
+                    (Uplink::Vxlan { vni, overlay }, Kind::Vxlan(made)) => overlay.fits(*vni, made) && link.mtu == *mtu,
                     _ => false,
                 };
                 made && link.up && actual.bridge.as_ref() == Some(bridge)

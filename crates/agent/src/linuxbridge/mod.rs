@@ -12,7 +12,8 @@
 //! * **One port or network that fails holds up no other.** It is tried again until it succeeds.
 //!
 //! How: [`desired`] turns the server's details into wanted objects, without touching anything. [`driver`] reads what
-//! is and applies the difference; [`uplink`] moves addresses and routes. [`state`] remembers what was asked and told,
+//! is and applies the difference; [`uplink`] moves addresses and routes. [`population`] knows who is behind which tunnel,
+//! and [`forwarding`] does the same for the entries that say so. [`state`] remembers what was asked and told,
 //! and [`agent`] is the loop.
 //!
 //! How a kernel object is recognised as ours, with nothing remembered:
@@ -24,25 +25,29 @@
 //! | physical interface | it is in `physical_interface_mappings` and in a bridge of ours | no | put into a bridge, with its addresses | taken out of the bridge before that goes |
 //! | VLAN device `<interface>.<id>` | its name is made of its parent in `physical_interface_mappings` and its id, and it is in a bridge of ours | yes | yes | with its bridge |
 //! | VXLAN device `vxlan-<vni>` | its name is made of its VNI, and it is in a bridge of ours or in none | yes | yes | with its bridge |
+//! | permanent forwarding entries and neighbours of a VXLAN device | the device's name is made of its VNI, and its network is here, flooded by entries | yes | yes | when the server says that they went, or once it has told of everything |
 //! | tap `tap`+11 | never: hypervisors and other agents make and remove taps | no | bridge, MTU, up or down, when the server says that its port is bound here | no |
 //!
-//! What upstream's agent does that this one does not: security groups and ARP protection, forwarding entries by
-//! L2 population, QoS. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
+//! What upstream's agent does that this one does not: security groups and ARP protection, QoS. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
 //! that to us.
 
 mod agent;
 pub mod config;
 mod desired;
 mod driver;
+mod forwarding;
+mod mode;
 mod notification;
 mod object;
+mod population;
 mod state;
 mod uplink;
 
 use std::net::IpAddr;
 
 pub use agent::run;
-pub use config::{Config, Overlay};
+pub use config::{Config, GroupRange, Overlay};
+pub use mode::Mode;
 
 /// What ends the agent: things a person must put right.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,14 @@ pub enum Error {
         file: String,
         /// The address.
         address: IpAddr,
+    },
+    /// The kernel cannot what the VXLAN options ask for.
+    #[error("this kernel cannot do VXLAN with {what}; change the options of [vxlan], or set enable_vxlan = false")]
+    Vxlan {
+        /// How networks would be flooded.
+        what: &'static str,
+        /// What it refused.
+        source: kernel::Error,
     },
     /// The kernel does not even let us look.
     #[error(transparent)]

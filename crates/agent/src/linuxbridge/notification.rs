@@ -2,14 +2,19 @@
 
 use std::net::IpAddr;
 
-use oslo::{context::Context, messaging::Failure};
+use oslo::{
+    context::Context,
+    messaging::{Failure, Incoming},
+};
 use parking_lot::Mutex;
 use rpc::{
     l2_agent::{Callee, dispatch},
+    l2_population,
     payload::{Network, Port},
 };
-use serde_json::Value;
 use types::{NetworkId, NetworkType, PortId, SecurityGroupId};
+
+use super::population;
 
 /// Something may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +29,19 @@ pub(super) enum Hint {
     Deactivated(PortId, String),
     /// The port's binding on that host is the active one now.
     Activated(PortId, String),
+    /// Forwarding entries of overlays came, went or changed.
+    Population(population::News),
+    /// A host's tunnel end came (true) or went.
+    TunnelEnd(IpAddr, NetworkType, bool),
 }
 
 /// Reads a notification; none if it does not concern wiring.
-pub(super) async fn hint(ctx: &Context, method: &str, args: &Value) -> Result<Option<Hint>, Failure> {
+pub(super) async fn hint(incoming: &Incoming) -> Result<Option<Hint>, Failure> {
+    if incoming.topic == l2_population::TOPIC {
+        return Ok(population::read(incoming).await?.map(Hint::Population));
+    }
     let reader = Reader::default();
-    dispatch(&reader, ctx, method, args).await?;
+    dispatch(&reader, &incoming.ctx, &incoming.method, &incoming.args).await?;
     Ok(reader.0.into_inner())
 }
 
@@ -85,11 +97,11 @@ impl Callee for Reader {
         Ok(())
     }
 
-    async fn tunnel_update(&self, _: &Context, _: IpAddr, _: NetworkType) -> Result<(), Failure> {
-        Ok(())
+    async fn tunnel_update(&self, _: &Context, end: IpAddr, overlay: NetworkType) -> Result<(), Failure> {
+        self.is(Hint::TunnelEnd(end, overlay, true))
     }
 
-    async fn tunnel_delete(&self, _: &Context, _: IpAddr, _: NetworkType) -> Result<(), Failure> {
-        Ok(())
+    async fn tunnel_delete(&self, _: &Context, end: IpAddr, overlay: NetworkType) -> Result<(), Failure> {
+        self.is(Hint::TunnelEnd(end, overlay, false))
     }
 }

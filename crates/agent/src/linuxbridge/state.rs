@@ -4,8 +4,11 @@
 //! its network → a pass finds it as wanted → the server is told. Any hint about it goes back to the question. All of it
 //! may happen to many taps at once; each question and each message takes all that are due.
 
+mod overlay;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -17,13 +20,14 @@ use rpc::{
     reports::Status,
 };
 use tokio::time::Instant;
-use types::{NetworkId, PortId, device};
+use types::{NetworkId, NetworkType, PortId, device};
 
 use super::{
-    Config,
+    Config, Overlay,
     desired::{self, Carrier},
     notification::Hint,
     object::{Key, Wanted, is_tap, network_of},
+    population::Population,
 };
 
 /// A hypervisor that makes a tap and puts it into the bridge itself needs this long at most between the two. To be
@@ -37,6 +41,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct News {
     pub up: Vec<String>,
     pub down: Vec<String>,
+    /// The server is to tell what is on other hosts.
+    pub refresh: bool,
 }
 
 /// See the module.
@@ -51,6 +57,7 @@ pub(super) struct State {
     given_up: BTreeSet<NetworkId>,
     /// Networks deleted since the question was sent whose answer may still tell of them.
     deleted: BTreeSet<NetworkId>,
+    population: Population,
     scanned: bool,
 }
 
@@ -93,7 +100,14 @@ struct Unused {
 
 impl State {
     pub(super) fn new(config: Config) -> Self {
+        let overlay = config.vxlan.as_ref();
+        let own = overlay.map_or(IpAddr::from([0, 0, 0, 0]), |overlay| overlay.local_ip);
+        let mut population = Population::new(own, overlay.is_some_and(|overlay| overlay.arp_responder));
+        if overlay.is_some_and(Overlay::needs_ends) {
+            population.ask_for_ends(Instant::now());
+        }
         Self {
+            population,
             config,
             taps: BTreeMap::new(),
             networks: BTreeMap::new(),
@@ -176,6 +190,9 @@ impl State {
             }
             Hint::Deactivated(port, host) if host == self.config.host => self.activate(port, false),
             Hint::Activated(..) | Hint::Deactivated(..) => {}
+            Hint::Population(news) => self.population.take(news),
+            Hint::TunnelEnd(end, NetworkType::Vxlan, there) => self.population.set_end(end, there),
+            Hint::TunnelEnd(..) => {}
             Hint::Network(network) => {
                 let now = Instant::now();
                 // Of a tap without details nobody knows yet that it is not on this network.
@@ -225,6 +242,7 @@ impl State {
 
     fn ask_again(&mut self) {
         let now = Instant::now();
+        self.population.doubt();
         self.taps.values_mut().filter(|tap| !tap.asked).for_each(|tap| tap.question = Some(now));
     }
 
@@ -276,6 +294,7 @@ impl State {
             Ok(carrier) => {
                 self.unused.remove(&network);
                 self.given_up.remove(&network);
+                self.population.carry(network);
                 self.networks.insert(network, Carried { carrier, empty_since: None });
                 tap.details = Some(port);
             }
@@ -304,6 +323,9 @@ impl State {
 
     /// The server's answer to what it was told.
     pub(super) fn take_told(&mut self, news: News, answer: Result<DeviceList, CallError>) -> Option<CallError> {
+        if news.refresh && answer.is_err() {
+            self.networks_of(&news.up).into_iter().for_each(|network| self.population.set_asked(network, None));
+        }
         let (refused, error) = match answer {
             Ok(list) => (BTreeSet::from_iter(list.failed_devices_up.iter().map(Device::name).map(str::to_owned)), None),
             Err(error) => {
@@ -328,6 +350,7 @@ impl State {
         let grace = self.config.empty_bridge_grace;
         let over = |network: &Carried| network.empty_since.is_some_and(|since| now >= since + grace);
         self.given_up.extend(self.networks.extract_if(.., |_, network| over(network)).map(|(id, _)| id));
+        self.population.expire(now);
         self.unused.retain(|_, unused| now < unused.since + grace);
     }
 }
@@ -413,6 +436,7 @@ impl State {
             let up = tap.details.as_ref().is_some_and(|details| details.admin_state_up);
             if up { news.up.push(name) } else { news.down.push(name) }
         }
+        news.refresh = self.refresh(&news.up);
         let room = limit.saturating_sub(news.len());
         let gone: Vec<String> = self.gone.iter().take(room).cloned().collect();
         self.gone.retain(|name| !gone.contains(name));
@@ -426,7 +450,7 @@ impl State {
         let held = self.taps.values().filter(|tap| tap.is_held(now)).map(|tap| tap.seen + HYPERVISOR);
         let empty = self.networks.values().filter_map(|network| Some(network.empty_since? + grace));
         let unused = self.unused.values().map(|unused| unused.since + grace);
-        held.chain(empty).chain(unused).min()
+        held.chain(empty).chain(unused).chain(self.population.next_time()).min()
     }
 
     /// When the next question is due.

@@ -12,7 +12,7 @@ use oslo::{
 use parking_lot::Mutex;
 use rpc::{
     l2::{self, Details, Device, DeviceDown, DeviceList, PortDetails},
-    l2_agent,
+    l2_agent, l2_population,
     reports::{self, AgentState, Report},
 };
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ struct Known {
     down: BTreeSet<String>,
     report: Option<AgentState>,
     failures: u32,
+    refreshes: u32,
+    tunnels: Vec<(String, String)>,
 }
 
 impl Server {
@@ -140,6 +142,42 @@ impl Server {
         self.known.lock().report.clone()
     }
 
+    /// How often it was asked to tell what is on other hosts.
+    pub fn refreshes(&self) -> u32 {
+        self.known.lock().refreshes
+    }
+
+    /// A host's tunnel end, which agents hear of when they ask.
+    pub fn tunnel(&self, host: &str, address: &str) {
+        self.known.lock().tunnels.push((host.to_owned(), address.to_owned()));
+    }
+
+    /// The tunnel ends it knows, as host and address.
+    pub fn tunnels(&self) -> Vec<(String, String)> {
+        self.known.lock().tunnels.clone()
+    }
+
+    pub async fn tunnel_update(&self, address: &str) {
+        let address = address.parse().unwrap();
+        self.notify().tunnel_update(&Context::admin(), address, NetworkType::Vxlan).await.unwrap();
+    }
+
+    pub async fn tunnel_delete(&self, address: &str) {
+        let address = address.parse().unwrap();
+        self.notify().tunnel_delete(&Context::admin(), address, NetworkType::Vxlan).await.unwrap();
+    }
+
+    /// Tells an agent of everything on other hosts.
+    pub async fn fdb_everything(&self, host: &str, entries: l2_population::Entries) {
+        let client = l2_population::Client::new(self.bus.clone()).to_server(host);
+        client.add_fdb_entries(&Context::admin(), entries).await.unwrap();
+    }
+
+    /// A client that tells all agents of forwarding entries.
+    pub fn fdb(&self) -> l2_population::Client {
+        l2_population::Client::new(self.bus.clone()).to_all()
+    }
+
     fn notify(&self) -> l2_agent::Client {
         l2_agent::Client::new(self.bus.clone()).to_all()
     }
@@ -198,7 +236,16 @@ fn answer(known: &mut Known, incoming: &Incoming) -> Result<Value, Failure> {
             });
             serde_json::to_value(details.collect::<Vec<_>>()).unwrap()
         }
+        "tunnel_sync" => {
+            let text = |name: &str| arg(name).as_str().unwrap_or_default().to_owned();
+            let (host, address) = (text("host"), text("tunnel_ip"));
+            known.tunnels.retain(|(other, _)| *other != host);
+            known.tunnels.push((host, address));
+            let tunnel = |(host, ip): &(String, String)| json!({"host": host, "ip_address": ip, "udp_port": 4789});
+            json!({"tunnels": known.tunnels.iter().map(tunnel).collect::<Vec<_>>()})
+        }
         "update_device_list" => {
+            known.refreshes += u32::from(arg("refresh_tunnels") == true);
             let (up, down) = (devices("devices_up"), devices("devices_down"));
             for device in &up {
                 known.down.remove(device.name());

@@ -11,6 +11,8 @@ use super::*;
 #[path = "../../../tests/linuxbridge/server.rs"]
 mod server;
 
+mod overlay;
+
 use server::Server;
 
 const PORTS: usize = 5;

@@ -56,7 +56,7 @@ async fn a_tap_is_asked_for_wired_and_told_once() {
     assert!(!state.has_news(), "not before it is wired");
     state.take_pass(&wired());
     let news = state.take_news(10);
-    assert_eq!(news, News { up: vec![TAP.to_owned()], down: vec![] });
+    assert_eq!(news, News { up: vec![TAP.to_owned()], ..News::default() });
     assert!(state.take_news(10).is_empty());
     state.take_told(news, Ok(DeviceList::default()));
     state.take_pass(&wired());

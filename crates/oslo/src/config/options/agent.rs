@@ -33,7 +33,7 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("What to do when a child process has ended.")
                 .idle(),
             int("dscp").min(0).max(63).help("DSCP of tunnel packets."),
-            boolean("dscp_inherit", false).help("Whether tunnel packets take the DSCP of what they carry.").idle(),
+            boolean("dscp_inherit", false).help("Whether tunnel packets take the DSCP of what they carry."),
             text("root_helper").default("sudo").help("Accepted; the agents run as root and start no helper.").idle(),
             text("root_helper_daemon").help("Accepted; the agents run as root and start no helper.").idle(),
             boolean("use_helper_for_ns_read", true).help("Accepted; namespaces are read without a helper.").idle(),
@@ -56,7 +56,9 @@ pub(super) static GROUPS: &[Group] = &[
             address("local_ip").help("Address of this host from which its tunnels start."),
             boolean("l2_population", false)
                 .help("Whether forwarding entries come from the server instead of multicast."),
-            text("vxlan_group").default("224.0.0.1").help("Multicast group, or range of groups, for broadcasts."),
+            text("vxlan_group")
+                .default("224.0.0.1")
+                .help("Multicast group, or prefix of groups, for broadcasts; empty: they go to every host."),
             int("ttl").min(0).max(255).help("TTL of tunnel packets."),
             int("tos").min(0).max(255).help("TOS of tunnel packets; replaced by dscp."),
             port("udp_srcport_min")
@@ -65,7 +67,7 @@ pub(super) static GROUPS: &[Group] = &[
             port("udp_srcport_max").default("0").help("Last source port of tunnel packets; 0 leaves it to the kernel."),
             port("udp_dstport").help("Destination port of tunnel packets; 8472 when unset, as the kernel has it."),
             boolean("arp_responder", false).help("Whether the host answers ARP for addresses behind tunnels."),
-            list("multicast_ranges").help("Multicast group of ranges of VXLAN identifiers: address:first:last.").idle(),
+            list("multicast_ranges").help("Multicast group of ranges of VXLAN identifiers: address:first:last."),
         ],
     },
     Group {
