@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-exchange test-agents test-vm soak lint fmt bench bench-upstream deb
+.PHONY: help run test test-deb test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
 	@echo 'make test-vm        what the kernel of this machine lacks, in an emulated one: VLAN networks, conntrack on bridges'
+	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
@@ -33,6 +34,10 @@ test:
 soak:
 	@scripts/set-up test
 	ISOSPIN_SEQUENCES=$(or $(SEQUENCES),200) $(CARGO) test --locked --test random_sequences -- --nocapture
+
+test-reachability:
+	@scripts/set-up test
+	ISOSPIN_CHANGES=$(or $(CHANGES),100) $(CARGO) test --locked --test reachability packets_do -- --nocapture
 
 test-exchange:
 	@scripts/set-up test

@@ -19,6 +19,7 @@ use std::{
 
 use serde_json::{Value, json};
 use testkit::{
+    dice::Dice,
     host::{Host, Instance, NAME, Shown, bridge, tap},
     http::{Client, id, text},
     process::{Signal, signal},
@@ -34,23 +35,6 @@ const REST: Duration = Duration::from_secs(20);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// How long nothing may change for the host to be at rest.
 const QUIET: Duration = Duration::from_millis(300);
-
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap() % bound
-    }
-
-    fn pick<'a, T>(&mut self, several: &'a [T]) -> Option<&'a T> {
-        if several.is_empty() { None } else { several.get(self.below(several.len())) }
-    }
-}
 
 /// One sequence: what it has made, and which cards are plugged in.
 struct Sequence<'a> {

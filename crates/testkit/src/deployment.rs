@@ -231,10 +231,17 @@ impl Node {
         let holder = Holder::start(&["--net", "--mount"], "ip link set lo up; echo ready; exec cat >/dev/null", &[])?;
         let directory = tempfile::Builder::new().prefix("isospin-instance-").tempdir()?;
         let instance = Instance::new(holder.namespace(), tap(port), directory.path());
-        let (mac, inside) = (text(port, "mac_address"), holder.namespace().path().display().to_string());
+        let plugged = Plugged { instance, _holder: holder, _directory: directory };
+        self.plug_again(&plugged, port)?;
+        Ok(plugged)
+    }
+
+    /// Plugs in an instance that is unplugged elsewhere, as a migration does. Its card is a new one.
+    pub fn plug_again(&self, plugged: &Plugged, port: &Value) -> Result<()> {
+        let instance = &plugged.instance;
+        let (mac, inside) = (text(port, "mac_address"), instance.namespace.path().display().to_string());
         let cable = format!("link add {} up type veth peer name eth0 address {mac} netns {inside}", instance.tap);
-        run(&self.namespace(), "ip", &cable)?;
-        Ok(Plugged { instance, _holder: holder, _directory: directory })
+        run(&self.namespace(), "ip", &cable).map(drop)
     }
 
     /// Namespaces, bridges, taps and tunnels of agents on this host, one a line.

@@ -9,7 +9,10 @@ pub mod certificates;
 #[cfg(feature = "programs")]
 pub mod clients;
 #[cfg(feature = "programs")]
+pub mod cloud;
+#[cfg(feature = "programs")]
 pub mod deployment;
+pub mod dice;
 #[cfg(feature = "programs")]
 pub mod host;
 #[cfg(feature = "programs")]

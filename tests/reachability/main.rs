@@ -1,0 +1,56 @@
+//! Three hosts, two tenants with the same addresses: who reaches whom is worked out from what the API says (`model`) and
+//! asked of packets (`probe`), by ICMP, TCP and UDP over IPv4 and IPv6, before and after random changes (`change`).
+//!
+//! `ISOSPIN_CHANGES` is how many changes are made, `ISOSPIN_SEED` the seed of them; a failure prints both. Needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod change;
+mod model;
+mod probe;
+mod scene;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use change::Change;
+use scene::{Parts, Scene};
+use testkit::{cloud::Plan, dice::Dice};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
+/// What takes part.
+const PARTS: Parts = Parts { filtered: false, routed: false };
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn packets_do_what_the_api_says_through_random_changes() {
+    let changes = variable("ISOSPIN_CHANGES").unwrap_or(8);
+    let seed =
+        variable("ISOSPIN_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+    println!("ISOSPIN_SEED={seed} ISOSPIN_CHANGES={changes}");
+    let mut scene = Scene::start(Plan::new(PROGRAM), PARTS).unwrap();
+    let (asked, took) = scene.settles().unwrap();
+    println!("{asked} questions are answered as the model says after {took:?}");
+    let mut dice = Dice(seed);
+    let mut told = Vec::new();
+    let began = Instant::now();
+    while told.len() < usize::try_from(changes).unwrap() {
+        let Some(what) = Change::choose(&mut dice, &scene).make(&mut scene, &mut dice).unwrap() else { continue };
+        println!("{:4}: {what}", told.len() + 1);
+        told.push(what);
+        match scene.settles() {
+            Ok((asked, took)) => println!("      {asked} questions, {took:?}"),
+            Err(error) => panic!("seed {seed}, after\n  {}\n{error:#}", told.join("\n  ")),
+        }
+    }
+    println!("{changes} changes in {:?}", began.elapsed());
+    assert_eq!(scene.cloud.errors(), Vec::<String>::new());
+}
