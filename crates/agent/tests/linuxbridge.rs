@@ -1,6 +1,7 @@
 //! The Linux bridge agent on the real kernel, each test on a machine of its own, with a scripted server. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, unreachable_pub)]
 
+#[allow(dead_code)]
 #[path = "linuxbridge/server.rs"]
 mod server;
 

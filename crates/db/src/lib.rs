@@ -12,6 +12,7 @@ pub mod device;
 pub mod dhcp_binding;
 mod error;
 pub mod ipam;
+pub mod l2_population;
 pub mod list;
 pub mod member;
 pub mod migrate;

@@ -73,6 +73,8 @@ pub struct Ml2 {
     pub external_network_type: Option<NetworkType>,
     /// `mechanism_drivers`, in the order they are asked to bind a port.
     pub mechanism_drivers: Vec<Mechanism>,
+    /// `l2population` is among them: agents of overlays are told who is behind which tunnel.
+    pub l2_population: bool,
     /// `path_mtu`; 0 means none.
     pub path_mtu: u32,
     /// `physical_network_mtus`
@@ -162,6 +164,7 @@ impl Default for Ml2 {
             project_network_types: vec![NetworkType::Local],
             external_network_type: None,
             mechanism_drivers: vec![Mechanism::LinuxBridge, Mechanism::OpenVSwitch],
+            l2_population: false,
             path_mtu: 0,
             physical_network_mtus: BTreeMap::new(),
             overlay_ip_version: 4,

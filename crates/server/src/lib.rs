@@ -11,6 +11,7 @@ mod error;
 pub mod event;
 pub mod http;
 pub mod ipam;
+pub mod l2_population;
 pub mod mac;
 pub mod metrics;
 pub mod notification;

@@ -157,6 +157,10 @@ fn ml2(options: &Options) -> Result<Ml2, ConfigError> {
         project_network_types: network_types(options, "project_network_types", &type_drivers)?,
         external_network_type: external_network_type(options, &type_drivers)?,
         mechanism_drivers: mechanisms(options)?,
+        l2_population: options
+            .get::<Vec<String>>("ml2", "mechanism_drivers")?
+            .iter()
+            .any(|item| item == "l2population"),
         path_mtu: options.get("ml2", "path_mtu")?,
         physical_network_mtus: physical_network_mtus(options)?,
         overlay_ip_version: options.get("ml2", "overlay_ip_version")?,
@@ -199,7 +203,7 @@ fn external_network_type(options: &Options, allowed: &[NetworkType]) -> Result<O
     }
 }
 
-/// `l2population` binds nothing: it is a word of its own for what tunnels need.
+/// `l2population` binds nothing: it is a setting of its own.
 fn mechanisms(options: &Options) -> Result<Vec<Mechanism>, ConfigError> {
     check_items(options, "mechanism_drivers", &MECHANISMS)?;
     let items: Vec<String> = options.get("ml2", "mechanism_drivers")?;
@@ -326,7 +330,7 @@ mod tests {
         assert_eq!(config.quotas.limits["port"], -1);
         assert_eq!(config.ml2.type_drivers, [NetworkType::Flat, NetworkType::Vlan]);
         assert!(config.ml2.project_network_types.is_empty());
-        assert_eq!(config.ml2.mechanism_drivers, [Mechanism::LinuxBridge]);
+        assert_eq!((config.ml2.mechanism_drivers, config.ml2.l2_population), (vec![Mechanism::LinuxBridge], true));
         assert_eq!(config.ml2.physical_network_mtus["p"], 9000);
         assert_eq!(config.ml2.flat_networks.as_deref(), Some(&["public".to_owned()][..]));
         assert_eq!(config.ml2.vlan_ranges["a"], [(10, 20), (30, 30)]);

@@ -15,12 +15,12 @@ mod lane;
 pub mod outbox;
 mod tell;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use db::Tx;
 use serde_json::Value;
 use types::{
-    AgentId, NetworkId,
+    AgentId, NetworkId, NetworkType,
     agent::Agent,
     network::Network,
     port::Port,
@@ -29,7 +29,7 @@ use types::{
 };
 
 use crate::{
-    Ctx, Parts, Result,
+    Ctx, Parts, Result, l2_population,
     notification::{self, Notice},
     nova::ServerEvent,
     provisioning::Entity,
@@ -116,6 +116,13 @@ pub enum Event {
     },
     /// An operator had an agent forgotten.
     AgentDeleted(Arc<Agent>),
+    /// A host's end of an overlay is gone for good.
+    TunnelEndDeleted {
+        /// The overlay.
+        overlay: NetworkType,
+        /// Its address.
+        address: IpAddr,
+    },
     /// The tags of a resource were changed.
     Tagged(Tagged),
 }
@@ -209,13 +216,21 @@ impl Event {
 pub async fn record(ctx: &Ctx, tx: &mut Tx, events: Vec<Event>) -> Result<Recorded> {
     let nova = ctx.parts.nova.as_ref().map(|nova| nova.events_of(ctx, &events)).unwrap_or_default();
     let notices = if ctx.parts.notifier.is_some() { notification::ends(ctx, &events) } else { Vec::new() };
-    let agents: Vec<Telling> = events.into_iter().filter_map(Telling::of).collect();
+    let population = l2_population::news_of(ctx, tx, &events).await?.into_iter().map(Telling::of_population);
+    let agents: Vec<Telling> = events.into_iter().filter_map(Telling::of).chain(population).collect();
     let outbox = ctx.parts.outbox.as_deref();
     Ok(Recorded {
         agents: outbox::store(outbox, ctx, tx, Audience::Agents, agents).await?,
         nova: outbox::store(outbox, ctx, tx, Audience::Nova, nova).await?,
         watchers: outbox::store(outbox, ctx, tx, Audience::Watchers, notices).await?,
     })
+}
+
+/// Records what agents of overlays are to be told that follows from no event.
+pub(crate) async fn record_population(ctx: &Ctx, tx: &mut Tx, news: Vec<l2_population::News>) -> Result<Recorded> {
+    let agents = news.into_iter().map(Telling::of_population).collect();
+    let agents = outbox::store(ctx.parts.outbox.as_deref(), ctx, tx, Audience::Agents, agents).await?;
+    Ok(Recorded { agents, nova: Vec::new(), watchers: Vec::new() })
 }
 
 impl Recorded {

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
 };
@@ -14,12 +15,13 @@ use std::{
 use db::Conn;
 use serde::{Deserialize, Serialize};
 use types::{
-    NetworkId, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp, port::Port, subnet::Subnet,
+    NetworkId, NetworkType, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp, port::Port,
+    subnet::Subnet,
 };
 
 use super::{Event, Hosted};
 use crate::{
-    Ctx, Error, Result, provisioning,
+    Ctx, Error, Result, l2_population, provisioning,
     resource::{self, Resource},
     rpc::{dhcp_agent, l2_agent},
 };
@@ -41,6 +43,8 @@ pub(super) enum News {
     DhcpNetworkAdded { network_id: NetworkId, host: String },
     DhcpNetworkRemoved { network_id: NetworkId, host: String },
     DhcpAgentSwitched { host: String, admin_state_up: bool },
+    TunnelEndDeleted { overlay: NetworkType, address: IpAddr },
+    L2Population(l2_population::News),
 }
 
 /// The resource it is about, where it is at hand.
@@ -110,6 +114,9 @@ impl Telling {
                 let (host, admin_state_up) = (agent.host.clone(), agent.admin_state_up);
                 (News::DhcpAgentSwitched { host, admin_state_up }, Known::Nothing)
             }
+            Event::TunnelEndDeleted { overlay, address } => {
+                (News::TunnelEndDeleted { overlay, address }, Known::Nothing)
+            }
             // A network without subnets has nothing that an agent could do, a group without ports neither, and a change
             // of status is the agent's own news.
             Event::NetworkCreated(_)
@@ -123,6 +130,11 @@ impl Telling {
             | Event::Tagged(_) => return None,
         };
         Some(Self { news, known })
+    }
+
+    /// What agents of overlays have to hear.
+    pub(super) fn of_population(news: l2_population::News) -> Self {
+        Self { news: News::L2Population(news), known: Known::Nothing }
     }
 
     /// Names the resource whose events must keep their order.
@@ -142,6 +154,8 @@ impl Telling {
             | News::PortDeleted { id, .. } => id.hash(&mut hasher),
             News::SecurityGroupRulesChanged { id } => id.hash(&mut hasher),
             News::DhcpAgentSwitched { host, .. } => host.hash(&mut hasher),
+            News::TunnelEndDeleted { address, .. } => address.hash(&mut hasher),
+            News::L2Population(news) => news.network().hash(&mut hasher),
         }
         usize::try_from(hasher.finish() >> 32).unwrap_or_default()
     }
@@ -209,6 +223,8 @@ impl Telling {
             News::DhcpAgentSwitched { host, admin_state_up } => {
                 dhcp_agent::agent_updated(ctx, host, *admin_state_up).await
             }
+            News::TunnelEndDeleted { overlay, address } => l2_agent::tunnel_deleted(ctx, *address, *overlay).await,
+            News::L2Population(news) => l2_population::tell(ctx, news).await,
         }
     }
 

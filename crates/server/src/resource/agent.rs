@@ -8,10 +8,11 @@ use db::{
     agent::{self as rows, Agent as AgentRow},
     list::{Comparison, Filter, ListQuery, Listing},
     standard::now,
+    tunnel,
 };
 use rpc::reports::{AgentState, Status};
 use types::{
-    AgentId, Standard,
+    AgentId, NetworkType, Standard,
     agent::kind,
     attribute::{Attributes, Convert, ResourceTable, table::AGENT},
 };
@@ -87,12 +88,30 @@ impl Resource for Agent {
         let mut tx = ctx.db().begin().await?;
         let agent = by_id(&mut tx, id).await?;
         rows::agent_delete(&mut tx, agent.id).await?;
-        let deleted = Event::AgentDeleted(Arc::new(shown(ctx, agent, now())));
-        let recorded = event::record(ctx, &mut tx, vec![deleted]).await?;
+        let agent = Arc::new(shown(ctx, agent, now()));
+        let mut events = tunnel_ends_deleted(&mut tx, &agent).await?;
+        events.push(Event::AgentDeleted(agent));
+        let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
         recorded.emit(ctx).await;
         Ok(())
     }
+}
+
+/// Removes the agent's ends of overlays, so that nobody sends there any more. One that comes back makes them again.
+async fn tunnel_ends_deleted(tx: &mut Tx, agent: &Agent) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let types = agent.configurations.get("tunnel_types").and_then(serde_json::Value::as_array);
+    let types = types.into_iter().flatten().filter_map(|word| word.as_str()?.parse::<NetworkType>().ok());
+    for overlay in types.filter(|overlay| overlay.is_tunnel()) {
+        let ends = tunnel::endpoints(tx, overlay).await?;
+        for end in ends.iter().filter(|end| end.host.as_deref() == Some(agent.host.as_str())) {
+            tunnel::endpoint_delete(tx, overlay, &end.ip_address).await?;
+            let address = end.ip_address.parse().ok();
+            events.extend(address.map(|address| Event::TunnelEndDeleted { overlay, address }));
+        }
+    }
+    Ok(events)
 }
 
 /// Takes an agent's report: adds the agent at its first, refreshes it at the others.

@@ -20,7 +20,7 @@ use crate::{
     binding::{self, Agents, vif_type},
     event::{self, Event},
     ipam::{self, FixedIpRequest, Party},
-    mac, provisioning, quota,
+    l2_population, mac, provisioning, quota,
 };
 
 pub use types::port::Port;
@@ -356,7 +356,7 @@ async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Re
     refuse_too_much(ctx, given)?;
     let mut after = before.clone();
     change_plain(&mut after, given);
-    change_mac(tx, before, &mut after, given).await?;
+    change_mac(ctx, tx, before, &mut after, given).await?;
     change_addresses(ctx, tx, before, &mut after, given).await?;
     change_security(ctx, tx, before, &mut after, given).await?;
     after.extra_dhcp_opts = dhcp_options(&before.extra_dhcp_opts, given);
@@ -390,7 +390,7 @@ fn change_plain(port: &mut Port, given: &Attributes) {
     }
 }
 
-async fn change_mac(tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
+async fn change_mac(ctx: &Ctx, tx: &mut Tx, before: &Port, after: &mut Port, given: &Attributes) -> Result<()> {
     let Some(mac) = given.parsed::<Mac>("mac_address").filter(|mac| *mac != before.mac_address) else { return Ok(()) };
     let vif = before.binding.vif_type.as_str();
     if !matches!(vif, vif_type::UNBOUND | vif_type::BINDING_FAILED) {
@@ -400,6 +400,7 @@ async fn change_mac(tx: &mut Tx, before: &Port, after: &mut Port, given: &Attrib
         );
         return Err(Refusal::conflict("PortBound", message).into());
     }
+    l2_population::refuse_other_mac(ctx, before)?;
     mac::check_free(tx, before.network_id, mac).await?;
     after.mac_address = mac;
     Ok(())

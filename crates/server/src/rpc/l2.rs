@@ -14,6 +14,7 @@ use super::{Endpoint, RpcError, tunnel};
 use crate::{
     Error, Result,
     binding::vif_type,
+    l2_population,
     provisioning::{self, Entity, status},
     resource,
     retry::retrying,
@@ -82,9 +83,10 @@ impl Callee for Endpoint<'_> {
         device: Device,
         _agent_id: Option<String>,
         host: Option<String>,
-        _refresh_tunnels: Option<bool>,
+        refresh_tunnels: Option<bool>,
     ) -> Result<(), RpcError> {
-        Ok(self.device_up(&device, host.as_deref()).await?)
+        let network = self.device_up(&device, host.as_deref()).await?;
+        Ok(self.refresh(network, refresh_tunnels, host.as_deref()).await?)
     }
 
     async fn update_device_down(
@@ -104,12 +106,15 @@ impl Callee for Endpoint<'_> {
         devices_down: Option<Vec<Device>>,
         _agent_id: Option<String>,
         host: Option<String>,
-        _refresh_tunnels: Option<bool>,
+        refresh_tunnels: Option<bool>,
     ) -> Result<DeviceList, RpcError> {
-        let mut list = DeviceList::default();
+        let (mut list, mut networks) = (DeviceList::default(), Vec::new());
         for device in devices_up.unwrap_or_default() {
             match retrying(|| self.device_up(&device, host.as_deref())).await {
-                Ok(()) => list.devices_up.push(device),
+                Ok(network) => {
+                    networks.extend(network);
+                    list.devices_up.push(device);
+                }
                 Err(error) => list.failed_devices_up.push(failed(device, &error)),
             }
         }
@@ -119,6 +124,7 @@ impl Callee for Endpoint<'_> {
                 Err(error) => list.failed_devices_down.push(failed(device, &error)),
             }
         }
+        retrying(|| self.refresh(networks.iter().copied(), refresh_tunnels, host.as_deref())).await?;
         Ok(list)
     }
 
@@ -194,13 +200,29 @@ impl Endpoint<'_> {
         Ok(())
     }
 
-    async fn device_up(&self, device: &Device, host: Option<&str>) -> Result<()> {
-        let Some(port) = self.port(device).await? else { return Ok(()) };
-        if host.is_some_and(|host| host != port.binding.host) {
+    /// The network of the port, if it is wired where it is bound to.
+    async fn device_up(&self, device: &Device, host: Option<&str>) -> Result<Option<NetworkId>> {
+        let Some(port) = self.port(device).await? else { return Ok(None) };
+        if let Some(host) = host.filter(|host| *host != port.binding.host) {
             tracing::debug!(port = %port.id, host, "wired on a host it is not bound to");
-            return provisioning::wired_elsewhere(self.ctx, &port).await;
+            l2_population::replica_wired(self.ctx, &port, host).await?;
+            return provisioning::wired_elsewhere(self.ctx, &port).await.map(|()| None);
         }
-        provisioning::release(self.ctx, port.id, Entity::L2).await
+        provisioning::release(self.ctx, port.id, Entity::L2).await?;
+        Ok(Some(port.network_id))
+    }
+
+    /// The host's agent does not know what is behind tunnels, or no longer for sure.
+    async fn refresh(
+        &self,
+        networks: impl IntoIterator<Item = NetworkId>,
+        wanted: Option<bool>,
+        host: Option<&str>,
+    ) -> Result<()> {
+        match host.filter(|_| wanted == Some(true)) {
+            Some(host) => l2_population::refresh(self.ctx, networks.into_iter().collect(), host).await,
+            None => Ok(()),
+        }
     }
 
     /// A device that is not bound to the host does exist, as far as that host is told.
@@ -208,6 +230,9 @@ impl Endpoint<'_> {
         let name = device.name().to_owned();
         let port = self.port(device).await?;
         let elsewhere = host.is_some_and(|host| port.as_ref().is_none_or(|port| port.binding.host != host));
+        if let (Some(port), Some(host)) = (&port, host) {
+            l2_population::replica_lost(self.ctx, port, host).await?;
+        }
         let exists = match port {
             _ if elsewhere => true,
             Some(port) => provisioning::wiring_lost(self.ctx, port.id).await?,

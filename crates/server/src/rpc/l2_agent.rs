@@ -1,10 +1,10 @@
 //! What the server tells L2 agents: hints, to all of them; each asks for details of what it has.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use db::device;
 use rpc::{l2_agent::Client, payload};
-use types::{NetworkId, PortId, SecurityGroupId, Segment, network::Network, port::Port};
+use types::{NetworkId, NetworkType, PortId, SecurityGroupId, Segment, network::Network, port::Port};
 
 use crate::{Ctx, Result};
 
@@ -59,6 +59,11 @@ pub async fn members_changed(ctx: &Ctx, groups: impl Iterator<Item = SecurityGro
         return Ok(());
     }
     Ok(client(ctx).security_groups_member_updated(&ctx.caller, groups.into_iter().collect()).await?)
+}
+
+/// A host's end of an overlay is gone.
+pub async fn tunnel_deleted(ctx: &Ctx, address: IpAddr, overlay: NetworkType) -> Result<()> {
+    Ok(client(ctx).tunnel_delete(&ctx.caller, address, overlay).await?)
 }
 
 /// A rule of a group was made or is gone.
