@@ -211,10 +211,10 @@ fn links_run_upstreams_programs() {
     let bin_text = bin.to_str().unwrap();
     assert_eq!(out(&isospin(&["links", bin_text], dir.path())), format!("9 links made in {bin_text}, 0 there"));
     assert_eq!(out(&isospin(&["links", bin_text], dir.path())), format!("0 links made in {bin_text}, 9 there"));
-    let agent = Command::new(bin.join("neutron-l3-agent")).env("HOME", dir.path()).output().unwrap();
+    let agent = Command::new(bin.join("neutron-openvswitch-agent")).env("HOME", dir.path()).output().unwrap();
     assert_eq!(
         (err(&agent).as_str(), code(&agent)),
-        ("neutron-l3-agent: this version does not have this agent yet", 2)
+        ("neutron-openvswitch-agent: this version does not have this agent yet", 2)
     );
     let client = Command::new(bin.join("neutron")).arg("--version").output().unwrap();
     assert_eq!(code(&client), 0);
@@ -223,7 +223,7 @@ fn links_run_upstreams_programs() {
 #[test]
 fn agents_that_cannot_run_say_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let output = isospin(&["agent", "l3"], dir.path());
+    let output = isospin(&["agent", "openvswitch"], dir.path());
     assert!(err(&output).contains("does not have this agent yet"), "{}", err(&output));
     assert_eq!(code(&output), 2);
     // By default it is to make tunnels, and is not told from which address.

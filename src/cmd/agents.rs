@@ -14,12 +14,13 @@ use super::stop::chain;
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
 /// The agents that every host of its own has.
-pub(super) const ONE_HOST: [Kind; 2] = [Kind::Linuxbridge, Kind::Dhcp];
+pub(super) const ONE_HOST: [Kind; 3] = [Kind::Linuxbridge, Kind::Dhcp, Kind::L3];
 
 /// The options of the agents that are to run. Read before anything starts, so that a mistake in them is what is told.
 pub(super) struct Configs {
     linuxbridge: Option<::agent::linuxbridge::Config>,
     dhcp: Option<::agent::dhcp::Config>,
+    l3: Option<::agent::l3::Config>,
     metadata: Option<::agent::metadata::Config>,
 }
 
@@ -34,13 +35,14 @@ impl Configs {
     pub(super) fn new(edge: &Edge, kinds: &[Kind]) -> Result<Self, Stop> {
         check(kinds)?;
         let config = edge.config();
-        let mut configs = Self { linuxbridge: None, dhcp: None, metadata: None };
+        let mut configs = Self { linuxbridge: None, dhcp: None, l3: None, metadata: None };
         for kind in kinds {
             match kind {
                 Kind::Linuxbridge => configs.linuxbridge = Some(::agent::linuxbridge::Config::from_oslo(config)?),
                 Kind::Dhcp => configs.dhcp = Some(::agent::dhcp::Config::from_oslo(config)?),
                 Kind::Metadata => configs.metadata = Some(::agent::metadata::Config::from_oslo(config)?),
-                Kind::L3 | Kind::Openvswitch => return Err(Stop::usage("this version does not have this agent yet")),
+                Kind::L3 => configs.l3 = Some(::agent::l3::Config::from_oslo(config)?),
+                Kind::Openvswitch => return Err(Stop::usage("this version does not have this agent yet")),
             }
         }
         Ok(configs)
@@ -50,7 +52,7 @@ impl Configs {
     pub(super) fn of_one_host(edge: &Edge) -> Result<Self, Stop> {
         let on = |option| edge.config().get::<bool>("DEFAULT", option);
         match on("enable_isolated_metadata")? || on("force_metadata")? {
-            true => Self::new(edge, &[Kind::Linuxbridge, Kind::Dhcp, Kind::Metadata]),
+            true => Self::new(edge, &[Kind::Linuxbridge, Kind::Dhcp, Kind::L3, Kind::Metadata]),
             false => Self::new(edge, &ONE_HOST),
         }
     }
@@ -82,6 +84,10 @@ impl Agents {
         if let Some(config) = configs.dhcp {
             let agent = ::agent::dhcp::run(config, bus.clone(), told(stopped.clone()));
             tasks.spawn(async move { ("DHCP agent", agent.await.map_err(|error| chain(&error))) });
+        }
+        if let Some(config) = configs.l3 {
+            let agent = ::agent::l3::run(config, bus.clone(), told(stopped.clone()));
+            tasks.spawn(async move { ("L3 agent", agent.await.map_err(|error| chain(&error))) });
         }
         if let Some(config) = configs.metadata {
             let agent = ::agent::metadata::run(config, bus.clone(), told(stopped));

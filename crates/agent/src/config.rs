@@ -1,6 +1,7 @@
 //! From the options of the configuration files to what each agent needs, typed; what means nothing is refused with the
 //! file and the line it stands on.
 
+mod l3;
 mod metadata;
 
 use std::net::IpAddr;
@@ -151,6 +152,7 @@ mod tests {
     use oslo::config::Sources;
 
     use super::*;
+    use crate::l3;
 
     fn load(text: &str) -> (tempfile::TempDir, Options) {
         let dir = tempfile::tempdir().unwrap();
@@ -172,6 +174,22 @@ mod tests {
         let (_dir, options) = load("[DEFAULT]\nhost = h1\n");
         let config = dhcp::Config::from_oslo(&options).unwrap();
         assert_eq!(format!("{config:?}"), format!("{:?}", dhcp::Config::new("h1", "/var/lib/neutron")));
+    }
+
+    #[test]
+    fn without_files_the_l3_agent_has_upstreams_defaults() {
+        let (_dir, options) = load("[DEFAULT]\nhost = h1\n");
+        let config = l3::Config::from_oslo(&options).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", l3::Config::new("h1", "/var/lib/neutron")));
+        let text = "[DEFAULT]\nexternal_ingress_mark = 0x10003\nradvd_user = root\nha_vrrp_auth_password = x\n";
+        let (_dir, options) = load(text);
+        let config = l3::Config::from_oslo(&options).unwrap();
+        assert_eq!((config.external_ingress_mark, config.radvd_user), (3, None));
+        assert_eq!(config.ha.vrrp_auth, Some(("PASS".to_owned(), crate::metadata::Secret::new("x"))));
+        for wrong in ["agent_mode = dvr", "metadata_access_mark = 0x10000", "ipv6_gateway = 10.0.0.1"] {
+            let (_dir, options) = load(&format!("[DEFAULT]\n{wrong}\n"));
+            assert!(l3::Config::from_oslo(&options).is_err(), "{wrong}");
+        }
     }
 
     #[test]

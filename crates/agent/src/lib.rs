@@ -8,9 +8,12 @@
 
 mod config;
 pub mod dhcp;
+mod interface;
+pub mod l3;
 pub mod linuxbridge;
 pub mod metadata;
 pub mod metrics;
+pub mod queue;
 pub mod report;
 
 /// An error and all its causes, in one line, for a log.

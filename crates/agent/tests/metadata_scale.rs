@@ -6,7 +6,7 @@ use std::{fs, sync::Arc, time::Instant};
 
 use isospin_agent::metadata::{
     ADDRESS_V4, ADDRESS_V6, Scope,
-    proxy::{Config, Proxies, Wanted},
+    proxy::{Config, Place, Proxies, Wanted},
 };
 use kernel::{Address, LinkChange, Namespace, socket, testing::Machine};
 use tokio::{
@@ -75,13 +75,14 @@ async fn a_thousand_networks_cost_no_process_and_little_memory() {
         }
     });
     let proxies = Arc::new(Proxies::new(Config::new(machine.directory())));
-    let wanted =
-        |network: &NetworkId| Wanted { scope: Scope::Network(network.to_string()), interface: Some("lo".to_owned()) };
+    let scope = |network: &NetworkId| Scope::Network(network.to_string());
+    let place = Place::Service { interface: Some("lo".to_owned()) };
+    let wanted = |network: &NetworkId| Wanted { scope: scope(network), place: place.clone() };
     // What the first one brings with it is not a network's.
-    proxies.set(namespaces[0].0, &namespaces[0].1, Some(&wanted(&namespaces[0].0))).await.unwrap();
+    proxies.set(&scope(&namespaces[0].0), &namespaces[0].1, Some(&wanted(&namespaces[0].0))).await.unwrap();
     let (before, began) = (resident_kib(), Instant::now());
     for (network, namespace) in &namespaces {
-        proxies.set(*network, namespace, Some(&wanted(network))).await.unwrap();
+        proxies.set(&scope(network), namespace, Some(&wanted(network))).await.unwrap();
     }
     let listening = resident_kib() - before;
     eprintln!("{NETWORKS} proxies after {:?}: {listening} KiB more", began.elapsed());

@@ -6,15 +6,17 @@
 
 mod nft;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use types::Mac;
 
 use crate::{
     Address, Error, Event, Events, Forwarding, Host, Kernel, Kind, Link, LinkChange, Namespace, Neighbour, NewKind,
     NewLink, Result, Route,
+    conntrack::Connection,
     neighbour::FLOOD,
     nft::{NftError, Table},
 };
@@ -301,6 +303,20 @@ impl Kernel for FakeKernel {
             world.stack(namespace).parameters.insert(key.to_owned(), value.to_owned());
             Ok(())
         })
+    }
+
+    fn sysctls(&self, keys: &[String]) -> Result<BTreeMap<String, String>> {
+        keys.iter().map(|key| Ok((key.clone(), self.sysctl(key)?))).collect()
+    }
+
+    fn announce(&self, link: &str, _: Mac, addresses: &[IpAddr]) -> Result<()> {
+        let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.ask("announce", &format!("{addresses} on {link}"), |_, _| Ok(()))
+    }
+
+    fn connections_retain(&self, _: u8, _: impl Fn(&Connection) -> bool + Send) -> Result<usize> {
+        // No packet moves, so there are none.
+        Ok(0)
     }
 
     fn events(&self) -> Result<Events> {

@@ -20,11 +20,16 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 
 /// Puts a text into a file that all may read. A reader sees the old text or the new one, also after a crash between.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
+    replace_with(path, text, 0o644)
+}
+
+/// [`replace`], with these permissions.
+pub fn replace_with(path: &Path, text: &str, mode: u32) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let written = fs::write(&temporary, text)
-        .and_then(|()| fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644)))
+        .and_then(|()| fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)))
         .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| failed("write", path, &error))
 }

@@ -2,10 +2,14 @@
 //!
 //! [`Netlink`] and [`System`] are the real kernel; [`crate::fake`] is one in memory, for tests of what an agent decides.
 
-use std::future::Future;
+use std::{collections::BTreeMap, future::Future, net::IpAddr};
+
+use types::Mac;
 
 use crate::{
     Address, Events, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink, Result, Route, System,
+    announce,
+    conntrack::{self, Connection},
     nft::{self, NftError},
     sysctl,
 };
@@ -50,6 +54,12 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn sysctl(&self, key: &str) -> Result<String>;
     /// Writes a kernel parameter.
     fn sysctl_set(&self, key: &str, value: &str) -> Result<()>;
+    /// Reads many kernel parameters at once; those that this kernel does not have are left out.
+    fn sysctls(&self, keys: &[String]) -> Result<BTreeMap<String, String>>;
+    /// Tells the neighbours of a link that these addresses are at its Ethernet address.
+    fn announce(&self, link: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()>;
+    /// Has the kernel forget the tracked connections of a family (4 or 6) that `keep` does not want, and says how many.
+    fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize>;
     /// What happens to links and addresses from now on.
     fn events(&self) -> Result<Events>;
     /// Runs a script of nftables as one transaction.
@@ -157,6 +167,18 @@ impl Kernel for Netlink {
 
     fn sysctl_set(&self, key: &str, value: &str) -> Result<()> {
         sysctl::write(self.namespace(), key, value)
+    }
+
+    fn sysctls(&self, keys: &[String]) -> Result<BTreeMap<String, String>> {
+        sysctl::read_all(self.namespace(), keys)
+    }
+
+    fn announce(&self, link: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()> {
+        announce::announce(self.namespace(), link, mac, addresses)
+    }
+
+    fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize> {
+        conntrack::retain(self.namespace(), ip_version, keep)
     }
 
     fn events(&self) -> Result<Events> {

@@ -6,6 +6,8 @@
 //! | [`link`] | bridges, veth pairs, VLAN and VXLAN devices, taps | rtnetlink |
 //! | [`addr`], [`route`] | addresses and routes | rtnetlink |
 //! | [`neighbour`] | forwarding entries of VXLAN devices, neighbours | rtnetlink |
+//! | [`announce`] | neighbours told where an address is | packet sockets |
+//! | [`conntrack`] | tracked connections | ctnetlink |
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
 //! | [`nft`] | nftables: tables, chains, rules, sets | libnftables, in process |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
@@ -21,7 +23,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod addr;
+pub mod announce;
 pub mod checksum;
+pub mod conntrack;
 pub mod datagram;
 pub mod error;
 pub mod fake;

@@ -7,7 +7,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteScope,
+        RouteType,
     },
 };
 
@@ -45,6 +46,21 @@ impl Route {
         let destination = if any.is_ipv4() { IpNet::V4(Default::default()) } else { IpNet::V6(Default::default()) };
         debug_assert_eq!(destination.addr(), any);
         Self::new(destination, Some(gateway), link)
+    }
+
+    /// A route of the main table that several next hops share, each with the link it is reached by.
+    pub fn shared(destination: IpNet, hops: &[(IpAddr, u32)]) -> Self {
+        let mut route = Self::new(destination, None, 0);
+        route.0.header.scope = RouteScope::Universe;
+        route.0.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Oif(_)));
+        let hops = hops.iter().map(|(gateway, link)| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = *link;
+            hop.attributes.push(RouteAttribute::Gateway((*gateway).into()));
+            hop
+        });
+        route.0.attributes.push(RouteAttribute::MultiPath(hops.collect()));
+        route
     }
 
     /// Where it leads.
@@ -90,6 +106,31 @@ impl Route {
         let header = &self.0.header;
         header.kind == RouteType::Unicast
             && !matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::IcmpRedirect)
+    }
+
+    /// A route of the main table that an administrator or an agent set, rather than one that a protocol or the kernel
+    /// found.
+    pub fn is_static(&self) -> bool {
+        let header = &self.0.header;
+        let fixed = matches!(header.protocol, RouteProtocol::Static | RouteProtocol::Boot);
+        header.kind == RouteType::Unicast && fixed && self.table() == u32::from(RouteHeader::RT_TABLE_MAIN)
+    }
+
+    /// Its next hops, sorted: the gateway, if there is one, and the link.
+    pub fn hops(&self) -> Vec<(Option<IpAddr>, u32)> {
+        let gateway = |hop: &RouteNextHop| {
+            hop.attributes.iter().find_map(|a| if let RouteAttribute::Gateway(a) = a { ip(a) } else { None })
+        };
+        let several = self.find(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => {
+                Some(hops.iter().map(|hop| (gateway(hop), hop.interface_index)).collect())
+            }
+            _ => None,
+        });
+        let mut hops: Vec<_> =
+            several.unwrap_or_else(|| self.link().map(|link| (self.gateway(), link)).into_iter().collect());
+        hops.sort();
+        hops
     }
 
     /// Whether one of its next hops leaves by that link.

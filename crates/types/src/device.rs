@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::{NetworkId, PortId};
+use crate::{NetworkId, PortId, RouterId};
 
 /// Prefix of the bridge-side end of a port.
 pub const TAP_PREFIX: &str = "tap";
@@ -16,6 +16,14 @@ pub const VXLAN_PREFIX: &str = "vxlan-";
 pub const DHCP_NAMESPACE_PREFIX: &str = "qdhcp-";
 /// Prefix of the DHCP end of a veth pair, inside its namespace.
 pub const DHCP_INTERFACE_PREFIX: &str = "ns-";
+/// Prefix of a router's namespace.
+pub const ROUTER_NAMESPACE_PREFIX: &str = "qrouter-";
+/// Prefix of a router's device on a network, inside its namespace.
+pub const ROUTER_INTERFACE_PREFIX: &str = "qr-";
+/// Prefix of a router's device on its external network, inside its namespace.
+pub const ROUTER_GATEWAY_PREFIX: &str = "qg-";
+/// Prefix of a router's device among the other instances of it, inside its namespace.
+pub const ROUTER_HA_PREFIX: &str = "ha-";
 /// How many characters of an id enter a device name.
 pub const ID_PART: usize = 11;
 
@@ -44,6 +52,26 @@ pub fn dhcp_interface(port: PortId) -> String {
 /// `qdhcp-` and the network's id.
 pub fn dhcp_namespace(network: NetworkId) -> String {
     format!("{DHCP_NAMESPACE_PREFIX}{network}")
+}
+
+/// `qrouter-` and the router's id.
+pub fn router_namespace(router: RouterId) -> String {
+    format!("{ROUTER_NAMESPACE_PREFIX}{router}")
+}
+
+/// `qr-` and the first 11 characters of the port's id.
+pub fn router_interface(port: PortId) -> String {
+    device(ROUTER_INTERFACE_PREFIX, &port)
+}
+
+/// `qg-` and the first 11 characters of the port's id.
+pub fn router_gateway(port: PortId) -> String {
+    device(ROUTER_GATEWAY_PREFIX, &port)
+}
+
+/// `ha-` and the first 11 characters of the port's id.
+pub fn router_ha(port: PortId) -> String {
+    device(ROUTER_HA_PREFIX, &port)
 }
 
 /// `vxlan-` and the VNI.

@@ -14,8 +14,7 @@ use std::{
 
 use ipnet::IpNet;
 use kernel::{
-    Address, LinkChange, Namespace, Netlink, NewKind, NewLink, Route, checksum, datagram, existing_is_fine, file,
-    missing_is_fine,
+    Address, LinkChange, Namespace, Netlink, Route, checksum, datagram, file, missing_is_fine,
     process::{self, Process, ProcessError, Signal, TERMINATE_GRACE},
     sysctl,
 };
@@ -28,6 +27,7 @@ use super::{
     dnsmasq, files,
     lease::{self, Lease},
 };
+use crate::interface::Pair;
 
 pub use plan::{Running, State, Step, plan};
 
@@ -228,12 +228,8 @@ impl Driver {
     }
 
     async fn create_pair(&self, service: &Service) -> Result<(), DriverError> {
-        let mut settings = LinkChange::up();
-        settings.mtu = service.mtu;
-        let peer = settings.clone().with_mac(service.mac).in_namespace(&self.namespace(service.network));
-        let kind = NewKind::Veth { peer: service.interface.clone(), settings: Box::new(peer) };
-        let pair = NewLink { name: service.tap.clone(), kind, settings };
-        Ok(existing_is_fine(self.host.link_create(&pair).await)?)
+        let pair = Pair { tap: &service.tap, name: &service.interface, mac: service.mac, mtu: service.mtu };
+        Ok(pair.create(&self.host, &self.namespace(service.network)).await?)
     }
 
     fn write(&self, service: &Service, name: &str, text: &str) -> Result<(), DriverError> {

@@ -13,7 +13,10 @@ use super::{
     desired::is_ovn_metadata,
     files::{ROUTER_INTERFACES, isolated_subnets, subnets},
 };
-use crate::metadata::{Scope, proxy::Wanted};
+use crate::metadata::{
+    Scope,
+    proxy::{Place, Wanted},
+};
 
 /// A subnet of these addresses is for nothing but metadata, which then comes for all networks of its router.
 const LINK_LOCAL: (Ipv4Addr, u8) = (Ipv4Addr::new(169, 254, 0, 0), 16);
@@ -38,7 +41,7 @@ pub(super) fn proxy(network: &NetworkInfo, interface: &str, config: &Config) -> 
         Some(interface) => Scope::Router(interface.device_id.clone()),
         None => Scope::Network(network.id.to_string()),
     };
-    Some(Wanted { scope, interface: has_v6.then(|| interface.to_owned()) })
+    Some(Wanted { scope, place: Place::Service { interface: has_v6.then(|| interface.to_owned()) } })
 }
 
 fn has_metadata_subnet(network: &NetworkInfo) -> bool {
@@ -80,7 +83,7 @@ mod tests {
         let id = plain.id.to_string();
         assert_eq!(proxy(&plain, "ns-1", &config(|_| {})), None);
         let isolated = config(|config| config.enable_isolated_metadata = true);
-        let expected = Wanted { scope: Scope::Network(id.clone()), interface: None };
+        let expected = Wanted { scope: Scope::Network(id.clone()), place: Place::Service { interface: None } };
         assert_eq!(proxy(&plain, "ns-1", &isolated), Some(expected.clone()));
         let routed = with_router(plain);
         assert_eq!(proxy(&routed, "ns-1", &isolated), None);
@@ -91,7 +94,7 @@ mod tests {
     fn ipv6_clients_need_the_interface() {
         let isolated = config(|config| config.enable_isolated_metadata = true);
         let wanted = proxy(&network("forced"), "ns-1", &isolated).unwrap();
-        assert_eq!(wanted.interface.as_deref(), Some("ns-1"));
+        assert_eq!(wanted.place, Place::Service { interface: Some("ns-1".to_owned()) });
     }
 
     #[test]

@@ -1,24 +1,18 @@
-//! The order of work: which network is next, and what is to be done for it.
+//! What waits for a network, folded.
 //!
 //! Upstream keeps a queue of messages per network, ordered by priority and time, and works through them one by one,
-//! rewriting dnsmasq's files for each. Here everything that waits for a network is done at one stroke:
-//!
-//! * the network whose most urgent message has the lowest priority, and then the oldest, is first;
-//! * a network is worked on by one task at a time, and many networks at once;
-//! * what waits is folded into one [`Work`] in the order of arrival, so a port that took the address of one that went,
-//!   or a network that came back, ends up as the server meant it;
-//! * a network that failed waits out its delay without holding up any other.
-
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::{Duration, Instant},
-};
+//! rewriting dnsmasq's files for each. Here everything that waits for a network is done at one stroke (see
+//! [`crate::queue`]): what waits is folded into one [`Work`] in the order of arrival, so a port that took the address of
+//! one that went, or a network that came back, ends up as the server meant it.
 
 use rpc::payload::Port;
 use types::{NetworkId, PortId};
 
-/// Of no urgency: what the agent found for itself, or tries again.
-pub const PRIORITY_LOWEST: u8 = u8::MAX;
+use crate::queue::Fold;
+pub use crate::queue::PRIORITY_LOWEST;
+
+/// The networks that have something to do.
+pub type Queue = crate::queue::Queue<NetworkId, Work>;
 
 /// One thing to do for a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,24 +40,9 @@ pub struct Work {
     pub ports: Vec<(PortId, Option<Port>)>,
 }
 
-/// What waits.
-#[derive(Debug, Default)]
-pub struct Queue {
-    arrivals: u64,
-    waiting: HashMap<NetworkId, Waiting>,
-    /// Priority and arrival of the most urgent update of each network that may start.
-    ready: BTreeMap<(u8, u64), NetworkId>,
-    busy: HashSet<NetworkId>,
-}
+impl Fold for Work {
+    type Update = Update;
 
-#[derive(Debug)]
-struct Waiting {
-    rank: (u8, u64),
-    not_before: Option<Instant>,
-    work: Work,
-}
-
-impl Work {
     fn fold(&mut self, update: Update) {
         match update {
             Update::Check => {}
@@ -77,7 +56,9 @@ impl Work {
             Update::PortGone(id) => self.port(id, None),
         }
     }
+}
 
+impl Work {
     fn port(&mut self, id: PortId, port: Option<Port>) {
         // A port never comes back from the dead, and never becomes what it was.
         let before = self.ports.iter().position(|(other, _)| *other == id);
@@ -93,71 +74,6 @@ impl Work {
             self.ports.remove(index);
         }
         self.ports.push((id, port));
-    }
-}
-
-impl Queue {
-    /// Puts an update to the others of its network.
-    pub fn push(&mut self, network: NetworkId, priority: u8, update: Update) {
-        self.add(network, priority, update, None);
-    }
-
-    /// Has the network looked at again after a delay, unless something else comes up before.
-    pub fn retry(&mut self, network: NetworkId, update: Update, delay: Duration) {
-        self.add(network, PRIORITY_LOWEST, update, Some(Instant::now() + delay));
-    }
-
-    fn add(&mut self, network: NetworkId, priority: u8, update: Update, not_before: Option<Instant>) {
-        self.arrivals += 1;
-        let rank = (priority, self.arrivals);
-        let entry = self.waiting.entry(network).or_insert(Waiting { rank, not_before, work: Work::default() });
-        self.ready.remove(&entry.rank);
-        entry.rank = entry.rank.min(rank);
-        // Without a delay means now; of two delays the shorter.
-        entry.not_before = entry.not_before.zip(not_before).map(|(one, other)| one.min(other));
-        entry.work.fold(update);
-        if entry.not_before.is_none() && !self.busy.contains(&network) {
-            self.ready.insert(entry.rank, network);
-        }
-    }
-
-    /// Takes the next network, which is then busy until [`Queue::done`].
-    pub fn next(&mut self, now: Instant) -> Option<(NetworkId, Work)> {
-        self.wake(now);
-        let (_, network) = self.ready.pop_first()?;
-        let waiting = self.waiting.remove(&network)?;
-        self.busy.insert(network);
-        Some((network, waiting.work))
-    }
-
-    /// The network is no longer busy.
-    pub fn done(&mut self, network: NetworkId) {
-        self.busy.remove(&network);
-        if let Some(waiting) = self.waiting.get(&network).filter(|waiting| waiting.not_before.is_none()) {
-            self.ready.insert(waiting.rank, network);
-        }
-    }
-
-    /// When the next delay ends.
-    pub fn next_wake(&self) -> Option<Instant> {
-        let free = self.waiting.iter().filter(|(network, _)| !self.busy.contains(network));
-        free.filter_map(|(_, waiting)| waiting.not_before).min()
-    }
-
-    /// Nothing waits and nothing is being done.
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.busy.is_empty()
-    }
-
-    fn wake(&mut self, now: Instant) {
-        for (network, waiting) in &mut self.waiting {
-            if waiting.not_before.is_some_and(|at| at <= now) {
-                waiting.not_before = None;
-                if !self.busy.contains(network) {
-                    self.ready.insert(waiting.rank, *network);
-                }
-            }
-        }
     }
 }
 

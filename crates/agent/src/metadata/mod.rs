@@ -84,7 +84,7 @@ impl Secret {
         Self(text.into())
     }
 
-    fn reveal(&self) -> &[u8] {
+    pub(crate) fn reveal(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod keystone;
+mod l3;
 mod library;
 mod log;
 mod metadata;
@@ -19,6 +20,7 @@ pub static CATALOG: &Catalog = &[
     server::GROUPS,
     agent::GROUPS,
     keystone::GROUPS,
+    l3::GROUPS,
     library::GROUPS,
     log::GROUPS,
     metadata::GROUPS,

@@ -20,7 +20,7 @@ use crate::{
         driver::DriverError,
         queue::{Update, Work},
     },
-    metadata::proxy::ProxyError,
+    metadata::{Scope, proxy::ProxyError},
 };
 
 /// Why a network could not be set up or taken away.
@@ -84,7 +84,7 @@ impl Agent {
     /// Instances get their addresses even where they do not get metadata.
     async fn serve_metadata(&self, service: &Service) {
         let namespace = self.config.system.namespace(&service.namespace);
-        let served = self.metadata.set(service.network, &namespace, service.metadata.as_ref()).await;
+        let served = self.metadata.set(&scope(service.network), &namespace, service.metadata.as_ref()).await;
         let mut state = self.state.lock();
         let Some(failures) = state.metadata_failures(service.network, served.is_err()) else { return };
         if let Err(error) = served {
@@ -105,7 +105,7 @@ impl Agent {
             return Ok(());
         }
         let namespace = self.config.system.namespace(&device::dhcp_namespace(network));
-        self.metadata.set(network, &namespace, None).await?;
+        self.metadata.set(&scope(network), &namespace, None).await?;
         self.driver.tear_down(network).await?;
         let host = Some(self.config.host.clone());
         match self.client.release_dhcp_port(&Context::admin(), network, self.device_id(network), host).await {
@@ -232,4 +232,9 @@ impl Agent {
         let doublings = failures.saturating_sub(1).min(16);
         self.config.resync_throttle.saturating_mul(1 << doublings).min(self.config.resync_interval)
     }
+}
+
+/// Whose proxy that of a network is.
+fn scope(network: NetworkId) -> Scope {
+    Scope::Network(network.to_string())
 }

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 
 fn networks<const N: usize>() -> [NetworkId; N] {

@@ -1,10 +1,10 @@
-//! The proxies of this host's networks: tasks of this process where upstream has an haproxy each.
+//! The proxies of this host's networks and routers: tasks of this process where upstream has an haproxy each.
 //!
-//! A proxy listens inside the namespace of its network. It passes requests on to the metadata agent's socket in the
-//! shape that upstream's haproxy does, so either agent may sit behind it: the network's id and the client's address are
-//! put in, and whatever of that the client itself sent is taken out.
+//! A proxy listens inside the namespace of its network or router. It passes requests on to the metadata agent's socket in the
+//! shape that upstream's haproxy does, so either agent may sit behind it: the id of network or router and the client's
+//! address are put in, and whatever of that the client itself sent is taken out.
 //!
-//! An haproxy that a former agent left for the network is ended as soon as ours listens beside it; connections that it
+//! An haproxy that a former agent left there is ended as soon as ours listens beside it; connections that it
 //! has not taken yet come to us.
 
 mod accept;
@@ -12,12 +12,17 @@ mod forward;
 mod predecessor;
 mod rate;
 
-use std::{collections::HashMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use kernel::{Errno, Namespace, process::ProcessError, socket};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
-use types::NetworkId;
 
 pub use rate::{Rate, Window};
 
@@ -26,6 +31,8 @@ use rate::Limiter;
 
 /// Connections of a network that may wait to be taken.
 const BACKLOG: u32 = 512;
+/// Every address of both families.
+const ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// Options of the proxies.
 #[derive(Debug, Clone)]
@@ -65,16 +72,28 @@ impl Config {
     }
 }
 
-/// The proxy that a network shall have.
+/// The proxy that a network or router shall have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// What its requests are said to come from.
     pub scope: Scope,
-    /// The interface that IPv6 clients reach it by; none when the network has no IPv6.
-    pub interface: Option<String>,
+    /// Where it takes them.
+    pub place: Place,
 }
 
-/// Why a network has no proxy.
+/// Where a proxy takes requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At the addresses of the service, which the namespace has.
+    Service {
+        /// The interface that IPv6 clients reach it by; none when the network has no IPv6.
+        interface: Option<String>,
+    },
+    /// At this port of every address: a router passes what is meant for the service on to it.
+    Port(u16),
+}
+
+/// Why a network or router has no proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The kernel refused something.
@@ -85,19 +104,19 @@ pub enum ProxyError {
     Process(#[from] ProcessError),
 }
 
-/// The proxies of this host.
+/// The proxies of an agent.
 pub struct Proxies {
     config: Arc<Config>,
-    networks: Mutex<HashMap<NetworkId, Proxy>>,
+    owners: Mutex<HashMap<Scope, Proxy>>,
 }
 
-/// The proxy of a network.
+/// The proxy of a network or router.
 struct Proxy {
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
 }
 
-/// What the connections of a network share.
+/// What the connections of a proxy share.
 struct Shared {
     config: Arc<Config>,
     scope: Mutex<Scope>,
@@ -106,14 +125,15 @@ struct Shared {
 
 /// A socket that listens, and the task that takes its connections. Both end with the value.
 struct Listener {
-    place: Place,
+    socket: Socket,
     task: JoinHandle<()>,
 }
 
-/// Where a socket listens. A namespace or an interface that was made anew is another place.
+/// A socket's place. A namespace or an interface that was made anew is another place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Socket {
     address: IpAddr,
+    port: u16,
     namespace: (u64, u64),
     interface: u32,
 }
@@ -121,35 +141,29 @@ struct Place {
 impl Proxies {
     /// None yet.
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config), networks: Mutex::default() }
+        Self { config: Arc::new(config), owners: Mutex::default() }
     }
 
-    /// Gives a network the proxy that it shall have, or none. One that stands right is not disturbed. Must not be
-    /// called for one network twice at once.
-    pub async fn set(
-        &self,
-        network: NetworkId,
-        namespace: &Namespace,
-        wanted: Option<&Wanted>,
-    ) -> Result<(), ProxyError> {
+    /// Gives a network or router the proxy that it shall have, or none. One that stands right is not disturbed. Must
+    /// not be called for one owner twice at once.
+    pub async fn set(&self, owner: &Scope, namespace: &Namespace, wanted: Option<&Wanted>) -> Result<(), ProxyError> {
         let Some(wanted) = wanted else {
-            self.networks.lock().remove(&network);
-            predecessor::end(&self.config, &Scope::Network(network.to_string()), namespace).await?;
-            return Ok(());
+            self.owners.lock().remove(owner);
+            return predecessor::end(&self.config, owner, namespace).await;
         };
-        let former = self.networks.lock().remove(&network);
+        let former = self.owners.lock().remove(owner);
         let mut proxy = former.unwrap_or_else(|| Proxy::new(&self.config, &wanted.scope));
         let served = proxy.serve(namespace, wanted).await;
-        self.networks.lock().insert(network, proxy);
+        self.owners.lock().insert(owner.clone(), proxy);
         served
     }
 
-    /// How many networks have one.
+    /// How many networks and routers have one.
     pub fn len(&self) -> usize {
-        self.networks.lock().len()
+        self.owners.lock().len()
     }
 
-    /// No network has one.
+    /// Nobody has one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -164,27 +178,34 @@ impl Proxy {
 
     async fn serve(&mut self, namespace: &Namespace, wanted: &Wanted) -> Result<(), ProxyError> {
         self.shared.scope.lock().clone_from(&wanted.scope);
-        let places = places(namespace, wanted)?;
-        self.listeners.retain(|listener| places.contains(&listener.place) && !listener.task.is_finished());
-        let first = self.listen(namespace, &places);
+        let sockets = sockets(namespace, &wanted.place)?;
+        self.listeners.retain(|listener| sockets.contains(&listener.socket) && !listener.task.is_finished());
+        let first = self.listen(namespace, &sockets);
         // Whoever else has the port may have been the predecessor.
         let ended = predecessor::end(&self.shared.config, &wanted.scope, namespace).await;
         match first {
-            Err(error) if error.errno() == Errno::EADDRINUSE => self.listen(namespace, &places)?,
+            Err(error) if error.errno() == Errno::EADDRINUSE => self.listen(namespace, &sockets)?,
             other => other?,
         }
         ended
     }
 
     /// Listens where it does not yet.
-    fn listen(&mut self, namespace: &Namespace, places: &[Place]) -> Result<(), kernel::Error> {
-        for place in places {
-            if self.listeners.iter().any(|listener| listener.place == *place) {
+    fn listen(&mut self, namespace: &Namespace, sockets: &[Socket]) -> Result<(), kernel::Error> {
+        for socket in sockets {
+            if self.listeners.iter().any(|listener| listener.socket == *socket) {
                 continue;
             }
-            let listener = socket::listen_tcp(namespace, (place.address, PORT), place.interface, BACKLOG)?;
-            let task = tokio::spawn(accept::serve(listener, Arc::clone(&self.shared)));
-            self.listeners.push(Listener { place: *place, task });
+            let Socket { address, port, interface, .. } = *socket;
+            let listener = match socket::listen_tcp(namespace, (address, port), interface, BACKLOG) {
+                // A kernel without IPv6.
+                Err(error) if address == ANY && error.errno() == Errno::EAFNOSUPPORT => {
+                    socket::listen_tcp(namespace, (IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), interface, BACKLOG)
+                }
+                other => other,
+            };
+            let task = tokio::spawn(accept::serve(listener?, Arc::clone(&self.shared)));
+            self.listeners.push(Listener { socket: *socket, task });
         }
         Ok(())
     }
@@ -196,13 +217,16 @@ impl Drop for Listener {
     }
 }
 
-fn places(namespace: &Namespace, wanted: &Wanted) -> Result<Vec<Place>, kernel::Error> {
+fn sockets(namespace: &Namespace, place: &Place) -> Result<Vec<Socket>, kernel::Error> {
     let missing = || kernel::Error::missing("find namespace", namespace.path().display().to_string());
     let identity = namespace.identity().ok_or_else(missing)?;
-    let mut places = vec![Place { address: ADDRESS_V4, namespace: identity, interface: 0 }];
-    if let Some(interface) = &wanted.interface {
-        let interface = socket::interface_index(namespace, interface)?;
-        places.push(Place { address: ADDRESS_V6, namespace: identity, interface });
-    }
-    Ok(places)
+    let socket = |address, port, interface| Socket { address, port, namespace: identity, interface };
+    Ok(match place {
+        Place::Port(port) => vec![socket(ANY, *port, 0)],
+        Place::Service { interface: None } => vec![socket(ADDRESS_V4, PORT, 0)],
+        Place::Service { interface: Some(interface) } => {
+            let index = socket::interface_index(namespace, interface)?;
+            vec![socket(ADDRESS_V4, PORT, 0), socket(ADDRESS_V6, PORT, index)]
+        }
+    })
 }

@@ -1,0 +1,264 @@
+//! What brings a router from what is to what shall be. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use kernel::{
+    Address, Kind, Link, LinkChange, Route,
+    addr::{AddressFlags, AddressScope},
+};
+use types::device;
+
+use crate::l3::desired::{Device, Hop, Wanted};
+
+/// What a router has on this host.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Its namespace can be entered.
+    pub namespace: bool,
+    /// The links in it.
+    pub links: Vec<Link>,
+    /// The other ends of its devices, in the host, by name.
+    pub taps: BTreeMap<String, Link>,
+    /// Addresses in the namespace.
+    pub addresses: Vec<Address>,
+    /// Routes of the namespace.
+    pub routes: Vec<Route>,
+    /// Those of the wanted parameters that this kernel has.
+    pub parameters: BTreeMap<String, String>,
+    /// By what the loaded rules are known.
+    pub rules: Option<String>,
+    /// Tables of rules that an agent of the other kind left, as family and name.
+    pub strange_tables: Vec<String>,
+    /// Text of radvd's file.
+    pub radvd_file: Option<String>,
+    /// Its radvd.
+    pub radvd: Option<Running>,
+}
+
+/// A program that lives and names the router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its command line.
+    pub arguments: Vec<String>,
+    /// It runs in the namespace that has the name now.
+    pub here: bool,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// End a radvd.
+    StopRadvd,
+    /// Make the namespace.
+    CreateNamespace,
+    /// Switch its loopback on.
+    RaiseLoopback,
+    /// Set a parameter.
+    SetParameter(String, &'static str),
+    /// Delete a device in the namespace, and its other end with it.
+    DeleteDevice(String),
+    /// Delete a tap end whose other end is in a namespace that has no name any more.
+    DeleteTap(String),
+    /// Make a veth pair.
+    CreatePair(Box<Device>),
+    /// Change a device in the namespace.
+    SetDevice(String, LinkChange),
+    /// Change a tap end.
+    SetTap(String, LinkChange),
+    /// Put the rules in the place of those that stand, and end what they no longer allow.
+    LoadRules(Vec<String>),
+    /// Take an address from a device.
+    DeleteAddress(Address),
+    /// Give a device an address, and tell its neighbours.
+    AddAddress(String, IpNet),
+    /// Delete a route.
+    DeleteRoute(Route),
+    /// Set a route.
+    SetRoute(IpNet, Vec<Hop>),
+    /// Write radvd's file.
+    WriteRadvd,
+    /// Start radvd.
+    StartRadvd,
+    /// Have radvd read its file again.
+    ReloadRadvd,
+    /// Remove radvd's file.
+    RemoveRadvd,
+}
+
+impl Step {
+    /// The rest of the router works without it.
+    pub fn may_fail(&self) -> bool {
+        !matches!(self, Self::CreateNamespace | Self::CreatePair(_) | Self::SetDevice(..) | Self::LoadRules(_))
+    }
+
+    /// The kernel may make more of it than was asked, as when an address takes its routes along.
+    pub fn may_uncover_another(&self) -> bool {
+        !matches!(self, Self::WriteRadvd | Self::ReloadRadvd | Self::RemoveRadvd | Self::LoadRules(_))
+    }
+}
+
+/// The steps from `state` to `wanted`, in their order.
+///
+/// The rules stand before the addresses that they are for, and go before them: nothing is answered, or sent, that is
+/// not translated as it shall be.
+pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let stray = state.radvd.as_ref().is_some_and(|running| !running.here);
+    if stray || (state.radvd.is_some() && wanted.radvd.is_none()) {
+        steps.push(Step::StopRadvd);
+    }
+    if !state.namespace {
+        steps.push(Step::CreateNamespace);
+    }
+    parameters(&mut steps, wanted, state, |key| !is_of_device(key));
+    if !state.links.iter().any(|link| link.name == "lo" && link.up) {
+        steps.push(Step::RaiseLoopback);
+    }
+    let made = devices(&mut steps, wanted, state);
+    if state.rules.as_ref() != Some(&wanted.rules.digest) || !state.strange_tables.is_empty() {
+        steps.push(Step::LoadRules(state.strange_tables.clone()));
+    }
+    parameters(&mut steps, wanted, state, is_of_device);
+    addresses(&mut steps, wanted, state, &made);
+    routes(&mut steps, wanted, state, &made);
+    radvd(&mut steps, wanted, state, &made);
+    steps
+}
+
+fn is_of_device(key: &str) -> bool {
+    key.contains(device::ROUTER_GATEWAY_PREFIX) || key.contains(device::ROUTER_INTERFACE_PREFIX)
+}
+
+fn parameters(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, of: impl Fn(&str) -> bool) {
+    for (key, value) in wanted.parameters.iter().filter(|(key, _)| of(key)) {
+        // A kernel without IPv6 has no parameters of it. Those of what is new are not known yet.
+        let is_new = !state.namespace || (is_of_device(key) && !has_link(state, key.split('/').nth(3)));
+        if state.parameters.get(key).map_or(is_new, |known| known != value) {
+            steps.push(Step::SetParameter(key.clone(), value));
+        }
+    }
+}
+
+fn has_link(state: &State, name: Option<&str>) -> bool {
+    state.links.iter().any(|link| Some(link.name.as_str()) == name)
+}
+
+/// A device that an agent makes in the namespace of a router.
+pub fn is_router_device(link: &Link) -> bool {
+    let prefixes = [device::ROUTER_INTERFACE_PREFIX, device::ROUTER_GATEWAY_PREFIX, device::ROUTER_HA_PREFIX];
+    link.kind == Kind::Veth && prefixes.iter().any(|prefix| link.name.starts_with(prefix))
+}
+
+/// Returns the names of the devices that are made anew.
+fn devices(steps: &mut Vec<Step>, wanted: &Wanted, state: &State) -> BTreeSet<String> {
+    let is_wanted = |link: &Link| wanted.devices.iter().any(|device| device.name == link.name);
+    let surplus = state.links.iter().filter(|link| is_router_device(link) && !is_wanted(link));
+    steps.extend(surplus.map(|link| Step::DeleteDevice(link.name.clone())));
+    let mut made = BTreeSet::new();
+    for device in &wanted.devices {
+        let link = state.links.iter().find(|link| link.name == device.name);
+        let tap = state.taps.get(&device.tap);
+        match (link, tap) {
+            (Some(link), Some(tap)) if link.kind == Kind::Veth => {
+                let change = change(device, link, Some(device.mac));
+                push_change(steps, change, |change| Step::SetDevice(device.name.clone(), change));
+                push_change(steps, self::change(device, tap, None), |change| Step::SetTap(device.tap.clone(), change));
+            }
+            (link, tap) => {
+                steps.extend(link.map(|link| Step::DeleteDevice(link.name.clone())));
+                // It would be in the way.
+                steps.extend(tap.filter(|_| link.is_none()).map(|tap| Step::DeleteTap(tap.name.clone())));
+                steps.push(Step::CreatePair(Box::new(device.clone())));
+                made.insert(device.name.clone());
+            }
+        }
+    }
+    made
+}
+
+fn change(device: &Device, link: &Link, mac: Option<types::Mac>) -> LinkChange {
+    LinkChange {
+        mac: mac.filter(|mac| link.mac != Some(*mac)),
+        mtu: device.mtu.filter(|mtu| link.mtu != *mtu),
+        up: (!link.up).then_some(true),
+        ..LinkChange::default()
+    }
+}
+
+fn push_change(steps: &mut Vec<Step>, change: LinkChange, step: impl FnOnce(LinkChange) -> Step) {
+    if !change.is_empty() {
+        steps.push(step(change));
+    }
+}
+
+/// The addresses that an agent gave a device; those that the kernel found by itself do not last, or are of the link.
+fn is_given(address: &Address) -> bool {
+    address.scope != AddressScope::Link && address.flags.contains(AddressFlags::Permanent)
+}
+
+fn addresses(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {
+    for device in &wanted.devices {
+        let index = state.links.iter().find(|link| link.name == device.name).map(|link| link.index);
+        let index = index.filter(|_| !made.contains(&device.name));
+        let held = state.addresses.iter().filter(|address| Some(address.link) == index);
+        let held: Vec<&Address> = held.collect();
+        let surplus = held.iter().filter(|address| is_given(address) && !device.addresses.contains(&address.net));
+        steps.extend(surplus.map(|address| Step::DeleteAddress((*address).clone())));
+        let missing = device.addresses.iter().filter(|net| !held.iter().any(|address| address.net == **net));
+        // The port's own first: the kernel prefers the first of a subnet as a source.
+        let mut missing: Vec<&IpNet> = missing.collect();
+        missing.sort_by_key(|net| (net.prefix_len() == net.max_prefix_len(), **net));
+        steps.extend(missing.into_iter().map(|net| Step::AddAddress(device.name.clone(), *net)));
+    }
+}
+
+fn routes(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {
+    let index = |name: &str| {
+        let link = state.links.iter().find(|link| link.name == name && !made.contains(name));
+        link.map(|link| link.index)
+    };
+    let hops = |hops: &[Hop]| -> Option<Vec<(Option<IpAddr>, u32)>> {
+        let mut hops: Vec<_> =
+            hops.iter().map(|hop| Some((hop.gateway, index(&hop.device)?))).collect::<Option<Vec<_>>>()?;
+        hops.sort();
+        Some(hops)
+    };
+    let held: Vec<&Route> = state.routes.iter().filter(|route| route.is_static()).collect();
+    let mut missing: Vec<(&IpNet, &Vec<Hop>)> = wanted.routes.iter().collect();
+    missing.retain(|(destination, wanted)| {
+        let wanted = hops(wanted);
+        !held.iter().any(|route| route.destination().as_ref() == Some(destination) && Some(route.hops()) == wanted)
+    });
+    // What is on the link first, because the others lead by way of it.
+    missing.sort_by_key(|(_, hops)| hops.iter().any(|hop| hop.gateway.is_some()));
+    let surplus = held.iter().filter(|route| match route.destination() {
+        Some(destination) => !wanted.routes.contains_key(&destination),
+        None => false,
+    });
+    // A route that changes is replaced at one stroke, after which the way to its former next hop may go.
+    let surplus: Vec<Step> = surplus.map(|route| Step::DeleteRoute((*route).clone())).collect();
+    steps.extend(missing.into_iter().map(|(destination, hops)| Step::SetRoute(*destination, hops.clone())));
+    steps.extend(surplus);
+}
+
+fn radvd(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {
+    let Some(radvd) = &wanted.radvd else {
+        steps.extend(state.radvd_file.is_some().then_some(Step::RemoveRadvd));
+        return;
+    };
+    let changed = state.radvd_file.as_ref() != Some(&radvd.text);
+    steps.extend(changed.then_some(Step::WriteRadvd));
+    match state.radvd.as_ref().filter(|running| running.here) {
+        None => steps.push(Step::StartRadvd),
+        Some(running) if running.arguments != radvd.command => {
+            steps.push(Step::StopRadvd);
+            steps.push(Step::StartRadvd);
+        }
+        Some(_) if changed || made.iter().any(|name| radvd.text.contains(name)) => steps.push(Step::ReloadRadvd),
+        Some(_) => {}
+    }
+}

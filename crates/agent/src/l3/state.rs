@@ -1,0 +1,284 @@
+//! What the agent remembers: what the server said last of each router, what it is to be asked, and what waits to be done.
+//!
+//! Nothing here is asked of the kernel or told to it. Forgetting all of it, as a restart does, costs one question to the
+//! server and no packet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use kernel::process::Respawn;
+use rpc::l3::Router;
+use types::{FloatingIpId, NetworkId, RouterId};
+
+use crate::queue::{Fold, PRIORITY_LOWEST, Queue};
+
+/// Priorities: somebody waits for what was just told; what is found at the start was there before.
+const TOLD: u8 = 1;
+const FOUND: u8 = 2;
+
+/// One thing to do for a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    /// Compare with the kernel and put right what differs.
+    Check,
+    /// Serve it, as the server said last.
+    Serve,
+    /// Serve it no longer.
+    Remove,
+}
+
+/// Everything to do for a router, folded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Serve it no longer.
+    pub(super) remove: bool,
+}
+
+impl Fold for Work {
+    type Update = Update;
+
+    fn fold(&mut self, update: Update) {
+        match update {
+            Update::Check => {}
+            Update::Serve => self.remove = false,
+            Update::Remove => self.remove = true,
+        }
+    }
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) queue: Queue<RouterId, Work>,
+    routers: HashMap<RouterId, Served>,
+    /// The server is to be asked what they are now.
+    dirty: BTreeSet<RouterId>,
+    /// What came up while the server was being asked: its answer may be older.
+    touched: HashSet<RouterId>,
+}
+
+/// A router that is, or shall be, served.
+#[derive(Debug)]
+struct Served {
+    router: Arc<Router>,
+    /// What the server thinks of its floating IPs.
+    statuses: BTreeMap<FloatingIpId, String>,
+    /// How often in a row it could not be set up.
+    failures: u32,
+    /// How often in a row its metadata could not be served.
+    metadata_failures: u32,
+    respawn: Respawn,
+    /// The radvd whose end will be noticed, and since when.
+    watched: Option<(i32, Instant)>,
+    /// The tap ends of its devices.
+    taps: Vec<String>,
+}
+
+impl State {
+    /// These routers may have changed.
+    pub(super) fn hint(&mut self, routers: impl IntoIterator<Item = RouterId>) {
+        for router in routers {
+            self.dirty.insert(router);
+            self.touched.insert(router);
+        }
+    }
+
+    /// The routers with a port on that network may have changed.
+    pub(super) fn hint_network(&mut self, network: NetworkId) {
+        let on_network =
+            |router: &Router| router.interfaces.iter().chain(&router.gw_port).any(|port| port.network_id == network);
+        let routers: Vec<RouterId> =
+            self.routers.iter().filter(|(_, served)| on_network(&served.router)).map(|(id, _)| *id).collect();
+        self.hint(routers);
+    }
+
+    /// A router is ours no longer.
+    pub(super) fn remove(&mut self, router: RouterId) {
+        self.dirty.remove(&router);
+        self.touched.insert(router);
+        self.queue.push(router, TOLD, Update::Remove);
+    }
+
+    /// The routers to ask for next, at most so many; from now on what comes up is noted.
+    pub(super) fn begin_fetch(&mut self, most: usize) -> Vec<RouterId> {
+        self.touched.clear();
+        let mut next = Vec::new();
+        while next.len() < most
+            && let Some(router) = self.dirty.pop_first()
+        {
+            next.push(router);
+        }
+        next
+    }
+
+    /// The server did not answer; these are asked for again, but for those that went meanwhile.
+    pub(super) fn fetch_failed(&mut self, asked: Vec<RouterId>) {
+        let again = asked.into_iter().filter(|router| !self.touched.contains(router));
+        self.dirty.extend(again);
+    }
+
+    /// Takes what the server says of the routers asked for: those that are missing are not ours.
+    pub(super) fn fetched(&mut self, asked: &[RouterId], routers: Vec<Router>) {
+        let answered: HashSet<RouterId> = routers.iter().map(|router| router.id).collect();
+        for router in routers {
+            self.set(router, TOLD);
+        }
+        for router in asked.iter().filter(|router| !answered.contains(router) && !self.touched.contains(router)) {
+            self.queue.push(*router, TOLD, Update::Remove);
+        }
+    }
+
+    /// Starts to ask for everything.
+    pub(super) fn begin_sync(&mut self) {
+        self.touched.clear();
+        self.dirty.clear();
+    }
+
+    /// Takes some of everything.
+    pub(super) fn synced_some(&mut self, routers: Vec<Router>) {
+        routers.into_iter().for_each(|router| self.set(router, FOUND));
+    }
+
+    /// Everything was told: what else is here, remembered or in `present`, goes.
+    pub(super) fn finish_sync(&mut self, ours: &HashSet<RouterId>, present: Vec<RouterId>) {
+        let known: HashSet<RouterId> = self.routers.keys().copied().chain(present).collect();
+        for router in known {
+            if !ours.contains(&router) && !self.touched.contains(&router) {
+                self.queue.push(router, FOUND, Update::Remove);
+            }
+        }
+    }
+
+    fn set(&mut self, router: Router, priority: u8) {
+        let id = router.id;
+        // Whatever came up will be asked for again, or was that it is ours no longer.
+        if self.touched.contains(&id) {
+            return;
+        }
+        let router = Arc::new(router);
+        let statuses = router.floating_ips.iter().map(|ip| (ip.id, ip.status.clone()));
+        match self.routers.get_mut(&id) {
+            Some(served) => {
+                // Those that are not told of any more are still the server's to be told of.
+                served.statuses.extend(statuses);
+                served.router = router;
+            }
+            None => {
+                let served = Served::new(Arc::clone(&router), statuses.collect());
+                self.routers.insert(id, served);
+            }
+        }
+        self.queue.push(id, priority, Update::Serve);
+    }
+
+    /// What the server said last of a router that is served.
+    pub(super) fn router(&self, router: RouterId) -> Option<Arc<Router>> {
+        self.routers.get(&router).map(|served| Arc::clone(&served.router))
+    }
+
+    /// The routers that are served.
+    pub(super) fn routers(&self) -> Vec<RouterId> {
+        self.routers.keys().copied().collect()
+    }
+
+    /// No longer serves a router. Returns whether it was served.
+    pub(super) fn forget(&mut self, router: RouterId) -> bool {
+        self.routers.remove(&router).is_some()
+    }
+
+    /// A router is set up, with these tap ends and floating IPs. Returns the statuses that the server does not know yet.
+    pub(super) fn succeeded(
+        &mut self,
+        router: RouterId,
+        taps: Vec<String>,
+        statuses: BTreeMap<FloatingIpId, &'static str>,
+    ) -> BTreeMap<FloatingIpId, String> {
+        let Some(served) = self.routers.get_mut(&router) else { return BTreeMap::new() };
+        served.taps = taps;
+        let gone = served.statuses.keys().filter(|id| !statuses.contains_key(id));
+        let mut news: BTreeMap<FloatingIpId, String> =
+            gone.map(|id| (*id, rpc::l3::floating_ip_status::DOWN.to_owned())).collect();
+        let changed =
+            statuses.iter().filter(|(id, status)| served.statuses.get(id).map(String::as_str) != Some(status));
+        news.extend(changed.map(|(id, status)| (*id, (*status).to_owned())));
+        served.statuses = statuses.into_iter().map(|(id, status)| (id, status.to_owned())).collect();
+        news
+    }
+
+    /// Notes whether a router could be set up whole. How often in a row it could not.
+    pub(super) fn failures(&mut self, router: RouterId, failed: bool) -> u32 {
+        let Some(served) = self.routers.get_mut(&router) else { return 1 };
+        served.failures = if failed { served.failures.saturating_add(1) } else { 0 };
+        served.failures
+    }
+
+    /// Notes whether a router's metadata could be served. How often in a row it could not.
+    pub(super) fn metadata_failures(&mut self, router: RouterId, failed: bool) -> u32 {
+        let Some(served) = self.routers.get_mut(&router) else { return 0 };
+        served.metadata_failures = if failed { served.metadata_failures.saturating_add(1) } else { 0 };
+        served.metadata_failures
+    }
+
+    /// The router that has this tap end.
+    pub(super) fn router_of_tap(&self, tap: &str) -> Option<RouterId> {
+        let mut routers = self.routers.iter();
+        routers.find(|(_, served)| served.taps.iter().any(|known| known == tap)).map(|(router, _)| *router)
+    }
+
+    /// Whether the end of this radvd is not yet waited for; from now on it is.
+    pub(super) fn watch(&mut self, router: RouterId, pid: i32) -> bool {
+        let Some(served) = self.routers.get_mut(&router) else { return false };
+        if served.watched.is_some_and(|(watched, _)| watched == pid) {
+            return false;
+        }
+        served.watched = Some((pid, Instant::now()));
+        true
+    }
+
+    /// A radvd ended. If it was the one that serves, it is looked after: at once, or later if it keeps dying.
+    pub(super) fn died(&mut self, router: RouterId, pid: i32) {
+        let Some(served) = self.routers.get_mut(&router) else { return };
+        let Some((_, since)) = served.watched.filter(|(watched, _)| *watched == pid) else { return };
+        served.watched = None;
+        let delay = served.respawn.delay(since.elapsed());
+        self.queue.retry(router, Update::Check, delay);
+    }
+
+    /// Looks at every router once more.
+    pub(super) fn check_all(&mut self) {
+        for router in self.routers() {
+            self.queue.push(router, PRIORITY_LOWEST, Update::Check);
+        }
+    }
+
+    /// Routers, those with a gateway, interfaces and floating IPs that are served.
+    pub(super) fn counts(&self) -> [usize; 4] {
+        let routers = || self.routers.values().map(|served| &served.router);
+        [
+            routers().count(),
+            routers().filter(|router| router.gw_port.is_some()).count(),
+            routers().map(|router| router.interfaces.len()).sum(),
+            routers().map(|router| router.floating_ips.len()).sum(),
+        ]
+    }
+}
+
+impl Served {
+    fn new(router: Arc<Router>, statuses: BTreeMap<FloatingIpId, String>) -> Self {
+        Self {
+            router,
+            statuses,
+            failures: 0,
+            metadata_failures: 0,
+            respawn: Respawn::default(),
+            watched: None,
+            taps: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The L3 agent on a kernel: namespaces, packets, and the programs it runs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+mod lab;
+mod routing;
+mod server;

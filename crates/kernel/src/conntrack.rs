@@ -1,0 +1,252 @@
+//! Connections that the kernel tracks, and an end to some of them.
+//!
+//! What is established keeps its translation and its verdict whatever the rules say later. Where that is not wanted, as
+//! when a floating IP goes to another instance, the connection has to be forgotten.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+
+use crate::{Errno, Error, Namespace, Result};
+
+/// `NFNL_SUBSYS_CTNETLINK` and its messages.
+const GET: u16 = 0x0101;
+const DELETE: u16 = 0x0102;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+/// Attributes.
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+/// The bits of an attribute's type that are its number.
+const TYPE_MASK: u16 = 0x3fff;
+
+const HEADER: usize = 16;
+const FAMILY_HEADER: usize = 4;
+const BUFFER: usize = 1 << 16;
+
+/// A tracked connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// As the first packet had it when it came in.
+    pub original: Tuple,
+    /// As the answers have it when they come in: other addresses than the original's where it is translated.
+    pub reply: Tuple,
+    /// The zone it is tracked in.
+    pub zone: u16,
+    family: u8,
+    /// What the kernel knows it by.
+    identity: Vec<(u16, Vec<u8>)>,
+}
+
+impl Connection {
+    /// A connection of no kernel's, for tests of what is done with one.
+    pub fn between(original: Tuple, reply: Tuple) -> Self {
+        Self { original, reply, zone: 0, family: 0, identity: Vec::new() }
+    }
+}
+
+/// One direction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuple {
+    /// From where.
+    pub source: IpAddr,
+    /// Where to.
+    pub destination: IpAddr,
+    /// Number of the IP protocol.
+    pub protocol: u8,
+    /// Port it is from, of the protocols that have ports.
+    pub source_port: Option<u16>,
+    /// Port it is to.
+    pub destination_port: Option<u16>,
+}
+
+/// The connections of a family (4 or 6) that are tracked in a namespace.
+pub fn list(namespace: &Namespace, ip_version: u8) -> Result<Vec<Connection>> {
+    let family = if ip_version == 6 { nix::libc::AF_INET6 } else { nix::libc::AF_INET } as u8;
+    let listed = namespace.run(|| {
+        let socket = open()?;
+        exchange(&socket, &message(GET, NLM_F_REQUEST | NLM_F_DUMP, family, &[]))
+    })?;
+    let messages = listed.map_err(|error| Error::io("list", "connections", &error))?;
+    Ok(messages.iter().filter_map(|message| parse(message)).collect())
+}
+
+/// Has the kernel forget those connections of a family that `keep` does not want. Returns how many there were.
+pub fn retain(namespace: &Namespace, ip_version: u8, keep: impl Fn(&Connection) -> bool) -> Result<usize> {
+    let unwanted: Vec<Connection> =
+        list(namespace, ip_version)?.into_iter().filter(|connection| !keep(connection)).collect();
+    if unwanted.is_empty() {
+        return Ok(0);
+    }
+    let ended = namespace.run(|| {
+        let socket = open()?;
+        unwanted.iter().try_for_each(|connection| {
+            let request = message(DELETE, NLM_F_REQUEST | NLM_F_ACK, connection.family, &connection.identity);
+            match exchange(&socket, &request) {
+                // It ended by itself.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+                other => other.map(drop),
+            }
+        })
+    })?;
+    ended.map(|()| unwanted.len()).map_err(|error| Error::io("end", "connections", &error))
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn message(kind: u16, flags: u16, family: u8, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    // Family, version 0, no resource.
+    bytes.extend([family, 0, 0, 0]);
+    for (kind, value) in attributes {
+        bytes.extend(((value.len() + 4) as u16).to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    let length = bytes.len() as u32;
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+/// Sends a request; the messages of the answer without their headers.
+fn exchange(socket: &Socket, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    socket.send(request, 0)?;
+    let mut answers = Vec::new();
+    let mut buffer = Vec::with_capacity(BUFFER);
+    loop {
+        buffer.clear();
+        let received = socket.recv(&mut buffer, 0)?;
+        let mut rest = &buffer[..received.min(buffer.len())];
+        while rest.len() >= HEADER {
+            let length = u32_at(rest, 0) as usize;
+            if length < HEADER || length > rest.len() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let (kind, body) = (u16_at(rest, 4), &rest[HEADER..length]);
+            match kind {
+                NLMSG_DONE => return Ok(answers),
+                NLMSG_ERROR => {
+                    let code = i32::from_ne_bytes(four(body, 0));
+                    return if code == 0 { Ok(answers) } else { Err(io::Error::from_raw_os_error(-code)) };
+                }
+                _ => answers.push(body.to_vec()),
+            }
+            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Option<Connection> {
+    let family = *body.first()?;
+    let attributes = attributes(body.get(FAMILY_HEADER..)?);
+    let find = |kind: u16| attributes.iter().find(|(k, _)| k & TYPE_MASK == kind);
+    let (original, reply) = (tuple(find(CTA_TUPLE_ORIG)?.1)?, tuple(find(CTA_TUPLE_REPLY)?.1)?);
+    let zone =
+        find(CTA_ZONE).filter(|(_, value)| value.len() >= 2).map_or(0, |(_, v)| u16::from_be_bytes([v[0], v[1]]));
+    let named = [CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE].into_iter().filter_map(find);
+    let identity = named.map(|(kind, value)| (*kind, value.to_vec())).collect();
+    Some(Connection { original, reply, zone, family, identity })
+}
+
+fn tuple(value: &[u8]) -> Option<Tuple> {
+    let parts = attributes(value);
+    let part = |kind: u16| parts.iter().find(|(k, _)| k & TYPE_MASK == kind).map(|(_, value)| attributes(value));
+    let (addresses, protocol) = (part(CTA_TUPLE_IP)?, part(CTA_TUPLE_PROTO)?);
+    let address = |v4: u16, v6: u16| {
+        addresses.iter().find_map(|(kind, value)| match kind & TYPE_MASK {
+            kind if kind == v4 => Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(*value).ok()?))),
+            kind if kind == v6 => Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(*value).ok()?))),
+            _ => None,
+        })
+    };
+    let detail = |kind: u16| protocol.iter().find(|(k, _)| k & TYPE_MASK == kind).map(|(_, value)| *value);
+    let port = |kind: u16| detail(kind).filter(|v| v.len() >= 2).map(|v| u16::from_be_bytes([v[0], v[1]]));
+    Some(Tuple {
+        source: address(1, 3)?,
+        destination: address(2, 4)?,
+        protocol: *detail(1)?.first()?,
+        source_port: port(2),
+        destination_port: port(3),
+    })
+}
+
+/// Attributes by their type, the nested ones as bytes.
+fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+    let mut found = Vec::new();
+    while bytes.len() >= 4 {
+        let length = u16_at(bytes, 0) as usize;
+        if length < 4 || length > bytes.len() {
+            break;
+        }
+        found.push((u16_at(bytes, 2), &bytes[4..length]));
+        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
+    }
+    found
+}
+
+fn u16_at(bytes: &[u8], place: usize) -> u16 {
+    u16::from_ne_bytes([bytes[place], bytes[place + 1]])
+}
+
+fn u32_at(bytes: &[u8], place: usize) -> u32 {
+    u32::from_ne_bytes(four(bytes, place))
+}
+
+fn four(bytes: &[u8], place: usize) -> [u8; 4] {
+    let mut four = [0; 4];
+    if let Some(found) = bytes.get(place..place + 4) {
+        four.copy_from_slice(found);
+    }
+    four
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::{nft::Nft, testing::Machine};
+
+    #[tokio::test]
+    async fn a_connection_is_seen_and_forgotten() {
+        let machine = Machine::new().await.unwrap();
+        let namespace = machine.system.root();
+        // Nothing is tracked where no rule asks for it.
+        let rules = "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
+        Nft::open(&namespace).unwrap().run(rules).unwrap();
+        let ports = namespace.run(|| {
+            let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+            let ports = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
+            sockets[0].send_to(b"x", ("127.0.0.1", ports[1])).unwrap();
+            ports
+        });
+        let [from, to] = ports.unwrap();
+        let connections = list(&namespace, 4).unwrap();
+        let found = connections.iter().find(|connection| connection.original.destination_port == Some(to)).unwrap();
+        assert_eq!((found.original.source_port, found.original.protocol), (Some(from), 17));
+        assert_eq!((found.reply.source_port, found.reply.destination_port), (Some(to), Some(from)));
+        assert_eq!((found.original.source, found.zone), (IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+        let ended = retain(&namespace, 4, |connection| connection.original.source_port != Some(from)).unwrap();
+        assert_eq!(ended, 1);
+        assert!(!list(&namespace, 4).unwrap().contains(found));
+        assert_eq!(retain(&namespace, 6, |_| true).unwrap(), 0);
+    }
+}
