@@ -70,6 +70,10 @@ impl Words {
         let rule = json!({"security_group_id": group, "direction": "ingress", "protocol": "tcp",
             "port_range_min": 22, "port_range_max": 22});
         let rule = make("security-group-rules", rule);
+        let addresses = json!({"name": "bad-requests", "addresses": ["203.0.113.0/24"]});
+        let addresses = make("address-groups", addresses);
+        let named = json!({"security_group_id": group, "direction": "egress", "remote_address_group_id": addresses});
+        make("security-group-rules", named);
         let port = json!({"network_id": network, "mac_address": "fa:16:3e:0b:ad:01", "security_groups": [group],
             "fixed_ips": [{"subnet_id": subnet, "ip_address": "192.0.2.10"}]});
         let port = make("ports", port);
@@ -79,6 +83,7 @@ impl Words {
             ("$other_network", other),
             ("$other_subnet", other_subnet),
             ("$default_group", default_group),
+            ("$addresses", addresses),
             ("$network", network),
             ("$subnet6", subnet6),
             ("$subnet", subnet),

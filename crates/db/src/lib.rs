@@ -5,9 +5,12 @@
 //! once in [`schema::tables`]; that text is the source of the DDL of each backend.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod address_group;
 pub mod agent;
 mod conn;
 mod database;
+pub mod default_security_group_rule;
+pub mod default_statefulness;
 pub mod device;
 pub mod dhcp_binding;
 mod error;

@@ -456,13 +456,13 @@ pub async fn ports_delete(conn: &mut Conn, ports: &[Port]) -> Result<(), DbError
     standard_delete(conn, &standard).await
 }
 
-/// Security groups among `ids` that exist, with their owners.
+/// Those of the groups that exist, and whether each is stateful.
 pub async fn security_groups_known(
     conn: &mut Conn,
     ids: &[SecurityGroupId],
-) -> Result<HashMap<SecurityGroupId, String>, DbError> {
-    let mut select = tables::SECURITYGROUPS.select(&["id", "project_id"]);
+) -> Result<HashMap<SecurityGroupId, bool>, DbError> {
+    let mut select = tables::SECURITYGROUPS.select(&["id", "stateful"]);
     select.and_where(Expr::col("id").is_in(ids.iter().map(ToString::to_string)));
     let rows = conn.select(&select).await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get::<Option<String>>(1)?.unwrap_or_default()))).collect()
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }

@@ -15,7 +15,8 @@ pub const COUNTED: [(&str, &str); 6] = [
     ("security_group_rule", "securitygrouprules"),
     (
         "rbac_policy",
-        "(SELECT project_id FROM networkrbacs UNION ALL SELECT project_id FROM securitygrouprbacs) AS rbacs",
+        "(SELECT project_id FROM networkrbacs UNION ALL SELECT project_id FROM securitygrouprbacs \
+          UNION ALL SELECT project_id FROM addressgrouprbacs) AS rbacs",
     ),
 ];
 

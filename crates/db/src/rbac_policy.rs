@@ -33,12 +33,15 @@ const fn listing(table: &'static Table) -> Listing {
 pub static NETWORK_LISTING: Listing = listing(&tables::NETWORKRBACS);
 /// How policies of security groups are listed.
 pub static SECURITY_GROUP_LISTING: Listing = listing(&tables::SECURITYGROUPRBACS);
+/// How policies of address groups are listed.
+pub static ADDRESS_GROUP_LISTING: Listing = listing(&tables::ADDRESSGROUPRBACS);
 
 /// How policies of a kind of object are listed.
 pub fn listing_of(kind: ObjectType) -> &'static Listing {
     match kind {
         ObjectType::Network => &NETWORK_LISTING,
         ObjectType::SecurityGroup => &SECURITY_GROUP_LISTING,
+        ObjectType::AddressGroup => &ADDRESS_GROUP_LISTING,
     }
 }
 
@@ -72,20 +75,14 @@ pub async fn rbac_policy_insert(conn: &mut Conn, policy: &RbacPolicy) -> Result<
 
 /// Changes whom a policy is for.
 pub async fn rbac_policy_update(conn: &mut Conn, policy: &RbacPolicy) -> Result<(), DbError> {
-    let sql = match policy.object_type {
-        ObjectType::Network => "UPDATE networkrbacs SET target_project = ? WHERE id = ?",
-        ObjectType::SecurityGroup => "UPDATE securitygrouprbacs SET target_project = ? WHERE id = ?",
-    };
-    conn.execute(sql, vec![(&policy.target_tenant).into(), policy.id.into()]).await.map(|_| ())
+    let sql = format!("UPDATE {} SET target_project = ? WHERE id = ?", listing_of(policy.object_type).table.name);
+    conn.execute(&sql, vec![(&policy.target_tenant).into(), policy.id.into()]).await.map(|_| ())
 }
 
 /// Removes a policy.
 pub async fn rbac_policy_delete(conn: &mut Conn, kind: ObjectType, id: RbacPolicyId) -> Result<(), DbError> {
-    let sql = match kind {
-        ObjectType::Network => "DELETE FROM networkrbacs WHERE id = ?",
-        ObjectType::SecurityGroup => "DELETE FROM securitygrouprbacs WHERE id = ?",
-    };
-    conn.execute(sql, vec![id.into()]).await.map(|_| ())
+    let sql = format!("DELETE FROM {} WHERE id = ?", listing_of(kind).table.name);
+    conn.execute(&sql, vec![id.into()]).await.map(|_| ())
 }
 
 /// Whom an action on an object is granted to.
@@ -95,14 +92,13 @@ pub async fn rbac_targets(
     object: Uuid,
     action: &str,
 ) -> Result<HashSet<String>, DbError> {
-    let sql = match kind {
-        ObjectType::Network => "SELECT target_project FROM networkrbacs WHERE object_id = ? AND action = ?",
-        ObjectType::SecurityGroup => "SELECT target_project FROM securitygrouprbacs WHERE object_id = ? AND action = ?",
-    };
-    conn.sql(sql, vec![object.into(), action.into()]).await?.iter().map(|row| row.get(0)).collect()
+    let table = listing_of(kind).table.name;
+    let sql = format!("SELECT target_project FROM {table} WHERE object_id = ? AND action = ?");
+    conn.sql(&sql, vec![object.into(), action.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// Projects that have ports on a network, or with a security group.
+/// Projects that use what may be shared: those with ports on a network or with a security group, and those whose rules
+/// name an address group.
 pub async fn projects_using(conn: &mut Conn, kind: ObjectType, object: Uuid) -> Result<HashSet<String>, DbError> {
     let sql = match kind {
         ObjectType::Network => "SELECT DISTINCT project_id FROM ports WHERE network_id = ? AND project_id <> ''",
@@ -111,11 +107,14 @@ pub async fn projects_using(conn: &mut Conn, kind: ObjectType, object: Uuid) -> 
              INNER JOIN securitygroupportbindings ON securitygroupportbindings.port_id = ports.id \
              WHERE securitygroupportbindings.security_group_id = ? AND ports.project_id <> ''"
         }
+        ObjectType::AddressGroup => {
+            "SELECT DISTINCT project_id FROM securitygrouprules WHERE remote_address_group_id = ? AND project_id <> ''"
+        }
     };
     conn.sql(sql, vec![object.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// Whom a network or group is shared with.
+/// Whom an object is shared with.
 pub async fn shared_with(conn: &mut Conn, kind: ObjectType, object: Uuid) -> Result<HashSet<String>, DbError> {
     rbac_targets(conn, kind, object, ACCESS_AS_SHARED).await
 }

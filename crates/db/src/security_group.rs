@@ -71,27 +71,6 @@ pub static RULE_LISTING: Listing = Listing {
     ],
 };
 
-/// A template of the rules that new groups begin with.
-#[derive(Debug, Clone)]
-pub struct DefaultRule {
-    /// The rule, without ids.
-    pub direction: String,
-    /// `IPv4` or `IPv6`.
-    pub ethertype: String,
-    /// As in a rule.
-    pub protocol: Option<String>,
-    /// As in a rule.
-    pub port_range_min: Option<i32>,
-    /// As in a rule.
-    pub port_range_max: Option<i32>,
-    /// As in a rule.
-    pub remote_ip_prefix: Option<String>,
-    /// A group, or `PARENT` for the new group itself.
-    pub remote_group_id: Option<String>,
-    /// As in a rule.
-    pub remote_address_group_id: Option<String>,
-}
-
 /// Whole groups from the rows [`GROUP_LISTING`] selected, in their order, as the project sees them that asks.
 pub async fn security_groups_from_rows(
     conn: &mut Conn,
@@ -272,37 +251,6 @@ pub async fn default_group_set(conn: &mut Conn, group: &SecurityGroup) -> Result
     conn.insert(&tables::DEFAULT_SECURITY_GROUP, &["project_id", "security_group_id"], vec![row]).await
 }
 
-/// The templates for new default groups, or for other new groups.
-pub async fn default_rules(conn: &mut Conn, default_group: bool) -> Result<Vec<DefaultRule>, DbError> {
-    let mut select = tables::SECURITYGROUPDEFAULTRULES.select(&[
-        "direction",
-        "ethertype",
-        "protocol",
-        "port_range_min",
-        "port_range_max",
-        "remote_ip_prefix",
-        "remote_group_id",
-        "remote_address_group_id",
-    ]);
-    let used = if default_group { "used_in_default_sg" } else { "used_in_non_default_sg" };
-    select.and_where(Expr::col(used).eq(true)).order_by("id", sea_query::Order::Asc);
-    let rows = conn.select(&select).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(DefaultRule {
-                direction: row.get(0)?,
-                ethertype: row.get::<Option<String>>(1)?.unwrap_or_default(),
-                protocol: row.get(2)?,
-                port_range_min: row.get(3)?,
-                port_range_max: row.get(4)?,
-                remote_ip_prefix: row.get(5)?,
-                remote_group_id: row.get(6)?,
-                remote_address_group_id: row.get(7)?,
-            })
-        })
-        .collect()
-}
-
 /// Adds rules. Their standard attributes have their rows already.
 pub async fn security_group_rules_insert(conn: &mut Conn, rules: &[SecurityGroupRule]) -> Result<(), DbError> {
     let mut columns = RULE_COLUMNS.to_vec();
@@ -319,7 +267,7 @@ pub async fn security_group_rules_insert(conn: &mut Conn, rules: &[SecurityGroup
             rule.port_range_max.into(),
             rule.remote_ip_prefix.clone().into(),
             rule.remote_group_id.into(),
-            rule.remote_address_group_id.clone().into(),
+            rule.remote_address_group_id.into(),
             rule.standard.standard_attr_id.into(),
         ]
     };
@@ -332,9 +280,4 @@ pub async fn security_group_rule_delete(conn: &mut Conn, rule: &SecurityGroupRul
     delete.from_table("securitygrouprules").and_where(Expr::col("id").eq(rule.id.to_string()));
     conn.delete(&delete).await?;
     standard_delete(conn, &[rule.standard.standard_attr_id]).await
-}
-
-/// Whether an address group of that id exists.
-pub async fn address_group_exists(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
-    Ok(!conn.sql("SELECT id FROM address_groups WHERE id = ?", vec![id.into()]).await?.is_empty())
 }

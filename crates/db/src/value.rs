@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chrono::NaiveDateTime;
 use types::{
-    AgentId, Mac, NetworkId, PortId, RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId,
-    SubnetPoolId,
+    AddressGroupId, AddressScopeId, AgentId, DefaultSecurityGroupRuleId, DefaultStatefulnessId, Mac, NetworkId, PortId,
+    RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
 };
 use uuid::Uuid;
 
@@ -211,6 +211,10 @@ macro_rules! text {
 text!(
     AgentId,
     NetworkId,
+    AddressGroupId,
+    AddressScopeId,
+    DefaultSecurityGroupRuleId,
+    DefaultStatefulnessId,
     PortId,
     RbacPolicyId,
     SecurityGroupId,

@@ -28,6 +28,9 @@ pub struct Rule {
     pub direction: String,
     /// `IPv4` or `IPv6`.
     pub ethertype: String,
+    /// The group it is part of; in the older method only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_group_id: Option<String>,
     /// Name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,

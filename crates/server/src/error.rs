@@ -113,6 +113,7 @@ impl Refusal {
         let spoken = spoken(noun);
         let message = match noun {
             "SecurityGroup" | "SecurityGroupRule" => format!("{spoken} {id} does not exist"),
+            "DefaultSecurityGroupRule" => format!("Default Security Group rule {id} does not exist"),
             "RbacPolicy" => format!("RBAC policy of type unknown with ID {id} not found"),
             _ => format!("{spoken} {id} could not be found."),
         };

@@ -58,6 +58,10 @@ pub enum Check {
     StringOrNone(Option<usize>),
     /// `type:name_string`: like a string, but not only blanks.
     Name(usize),
+    /// `type:name_string_or_none`
+    NameOrNone(usize),
+    /// `type:not_empty_name_string`, of any length there; here of what the column holds.
+    NotEmptyName(usize),
     /// `type:name_not_default`: a string other than `default`.
     NameNotDefault(usize),
     /// `type:values`: one of these texts.
@@ -72,6 +76,8 @@ pub enum Check {
     Mac,
     /// `type:subnet_or_none`
     SubnetOrNone,
+    /// `type:subnet_list`
+    SubnetList,
     /// `type:subnetpool_id_or_none`
     SubnetPoolIdOrNone,
     /// `type:ip_address_or_none`

@@ -43,6 +43,7 @@ pub static ALL: &[Extension] = &[
         "Reject multicast addresses in Allowed Address Pairs",
         "2026-04-01T00:00:00-00:00",
     ),
+    extension("address-group", "Address group", "Support address group", "2020-07-15T10:00:00-00:00"),
     extension("agent", "agent", "The agent management extension.", "2013-02-03T10:00:00-00:00"),
     extension(
         "agent-resources-synced",
@@ -210,6 +211,12 @@ pub static ALL: &[Extension] = &[
         "2012-07-29T10:00:00-00:00",
     ),
     extension(
+        "rbac-address-group",
+        "Add address_group type to RBAC",
+        "Add address_group type to network RBAC",
+        "2021-01-20T00:00:00-00:00",
+    ),
+    extension(
         "rbac-policies",
         "RBAC Policies",
         "Allows creation and modification of policies that control project access to resources.",
@@ -229,16 +236,40 @@ pub static ALL: &[Extension] = &[
     ),
     extension("security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00"),
     extension(
+        "security-groups-default-rules",
+        "Default rules for security groups",
+        "Configure set of security group rules used as default rules for every new security group",
+        "2022-12-19T10:00:00-00:00",
+    ),
+    extension(
+        "security-groups-default-statefulness",
+        "Security Groups Default Statefulness",
+        "Allows configuring the default value of the 'stateful' attribute for new security groups, on a per-project or system-wide basis",
+        "2026-04-13T00:00:00-00:00",
+    ),
+    extension(
         "security-groups-normalized-cidr",
         "Normalized CIDR field for security group rules",
         "Add new field with normalized remote_ip_prefix cidr in SG rule",
         "2020-07-28T10:00:00-00:00",
     ),
     extension(
+        "security-groups-remote-address-group",
+        "Remote address group id field for security group rules",
+        "Add new field of remote address group id in SG rules",
+        "2020-08-25T10:00:00-00:00",
+    ),
+    extension(
         "security-groups-rules-belongs-to-default-sg",
         "Security group rule belongs to the project's default security group",
         "Flag to determine if the security group rule belongs to the project's default security group",
         "2023-05-23T10:00:00-00:00",
+    ),
+    extension(
+        "security-groups-shared-filtering",
+        "Security group filtering on the shared field",
+        "Support filtering security groups on the shared field",
+        "2021-10-05T09:00:00-00:00",
     ),
     extension(
         "sorting",

@@ -55,6 +55,14 @@ ids! {
     SecurityGroupId;
     /// Id of a security group rule.
     SecurityGroupRuleId;
+    /// Id of an address group.
+    AddressGroupId;
+    /// Id of an address scope.
+    AddressScopeId;
+    /// Id of a template of security group rules.
+    DefaultSecurityGroupRuleId;
+    /// Id of a project's choice of stateful or stateless groups.
+    DefaultStatefulnessId;
     /// Id of an RBAC policy.
     RbacPolicyId;
     /// Id of an agent.

@@ -5,8 +5,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod address_group;
 pub mod agent;
 pub mod attribute;
+pub mod default_security_group_rule;
+pub mod default_statefulness;
 pub mod device;
 pub mod extension;
 pub mod id;
@@ -20,8 +23,8 @@ pub mod standard;
 pub mod subnet;
 
 pub use id::{
-    AgentId, FloatingIpId, NetworkId, PortId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SegmentId,
-    SubnetId, SubnetPoolId,
+    AddressGroupId, AddressScopeId, AgentId, DefaultSecurityGroupRuleId, DefaultStatefulnessId, FloatingIpId,
+    NetworkId, PortId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
 };
 pub use mac::Mac;
 pub use segment::{NetworkType, Segment};

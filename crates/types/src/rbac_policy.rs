@@ -20,17 +20,20 @@ pub enum ObjectType {
     Network,
     /// A security group.
     SecurityGroup,
+    /// An address group.
+    AddressGroup,
 }
 
 impl ObjectType {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Network, Self::SecurityGroup];
+    pub const ALL: [Self; 3] = [Self::Network, Self::SecurityGroup, Self::AddressGroup];
 
     /// As the API names it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Network => "network",
             Self::SecurityGroup => "security_group",
+            Self::AddressGroup => "address_group",
         }
     }
 
@@ -43,7 +46,7 @@ impl ObjectType {
     pub fn actions(self) -> &'static [&'static str] {
         match self {
             Self::Network => &[ACCESS_AS_SHARED, ACCESS_AS_EXTERNAL],
-            Self::SecurityGroup => &[ACCESS_AS_SHARED],
+            Self::SecurityGroup | Self::AddressGroup => &[ACCESS_AS_SHARED],
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use crate::{SecurityGroupId, SecurityGroupRuleId, Standard};
+use crate::{AddressGroupId, SecurityGroupId, SecurityGroupRuleId, Standard};
 
 /// A security group as REST shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,7 +58,7 @@ pub struct SecurityGroupRule {
     /// The other side as the members of a group.
     pub remote_group_id: Option<SecurityGroupId>,
     /// The other side as an address group.
-    pub remote_address_group_id: Option<String>,
+    pub remote_address_group_id: Option<AddressGroupId>,
     /// Part of the project's default group; null in a list of groups.
     pub belongs_to_default_sg: Option<bool>,
     /// Description, tags, revision, timestamps.

@@ -1,6 +1,6 @@
 //! What every resource with a row in `standardattributes` carries.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Description, tags, revision and timestamps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,4 +18,17 @@ pub struct Standard {
     pub updated_at: String,
     /// Labels, in ascending order.
     pub tags: Vec<String>,
+}
+
+/// For resources that cannot be tagged: all the rest.
+pub(crate) fn untagged<S: Serializer>(standard: &Standard, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Untagged<'a> {
+        description: &'a Option<String>,
+        revision_number: i64,
+        created_at: &'a str,
+        updated_at: &'a str,
+    }
+    let Standard { description, revision_number, created_at, updated_at, .. } = standard;
+    Untagged { description, revision_number: *revision_number, created_at, updated_at }.serialize(serializer)
 }

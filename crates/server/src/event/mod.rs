@@ -21,7 +21,10 @@ use db::Tx;
 use serde_json::Value;
 use types::{
     AgentId, NetworkId, NetworkType,
+    address_group::AddressGroup,
     agent::Agent,
+    default_security_group_rule::DefaultSecurityGroupRule,
+    default_statefulness::DefaultStatefulness,
     network::Network,
     port::Port,
     security_group::{SecurityGroup, SecurityGroupRule},
@@ -101,6 +104,27 @@ pub enum Event {
     SecurityGroupRuleUpdated(Arc<SecurityGroupRule>),
     /// A rule is gone.
     SecurityGroupRuleDeleted(Arc<SecurityGroupRule>),
+    /// An address group was made.
+    AddressGroupCreated(Arc<AddressGroup>),
+    /// An address group was changed.
+    AddressGroupUpdated {
+        /// As it is now.
+        group: Arc<AddressGroup>,
+        /// Whether addresses came or went.
+        addresses: bool,
+    },
+    /// An address group is gone.
+    AddressGroupDeleted(Arc<AddressGroup>),
+    /// A template of rules was made.
+    DefaultSecurityGroupRuleCreated(Arc<DefaultSecurityGroupRule>),
+    /// A template of rules is gone.
+    DefaultSecurityGroupRuleDeleted(Arc<DefaultSecurityGroupRule>),
+    /// A project's new groups are stateful or stateless from now on.
+    DefaultStatefulnessCreated(Arc<DefaultStatefulness>),
+    /// The choice was changed.
+    DefaultStatefulnessUpdated(Arc<DefaultStatefulness>),
+    /// The choice is gone.
+    DefaultStatefulnessDeleted(Arc<DefaultStatefulness>),
     /// The scheduler gave a network to a DHCP agent.
     DhcpNetworkScheduled(Hosted),
     /// An operator gave a network to a DHCP agent.
@@ -204,6 +228,18 @@ impl Event {
             ("security_group_rule", Action::Create, Self::SecurityGroupRuleCreated(rule))
             | ("security_group_rule", Action::Update, Self::SecurityGroupRuleUpdated(rule))
             | ("security_group_rule", Action::Delete, Self::SecurityGroupRuleDeleted(rule)) => json(&**rule),
+            ("address_group", Action::Create, Self::AddressGroupCreated(group))
+            | ("address_group", Action::Update, Self::AddressGroupUpdated { group, .. })
+            | ("address_group", Action::Delete, Self::AddressGroupDeleted(group)) => json(&**group),
+            ("default_security_group_rule", Action::Create, Self::DefaultSecurityGroupRuleCreated(template))
+            | ("default_security_group_rule", Action::Delete, Self::DefaultSecurityGroupRuleDeleted(template)) => {
+                json(&**template)
+            }
+            ("security_groups_default_statefulness", Action::Create, Self::DefaultStatefulnessCreated(choice))
+            | ("security_groups_default_statefulness", Action::Update, Self::DefaultStatefulnessUpdated(choice))
+            | ("security_groups_default_statefulness", Action::Delete, Self::DefaultStatefulnessDeleted(choice)) => {
+                json(&**choice)
+            }
             ("agent", Action::Update, Self::AgentUpdated { agent, .. })
             | ("agent", Action::Delete, Self::AgentDeleted(agent)) => json(&**agent),
             _ => None,

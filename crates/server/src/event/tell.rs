@@ -15,8 +15,8 @@ use std::{
 use db::Conn;
 use serde::{Deserialize, Serialize};
 use types::{
-    NetworkId, NetworkType, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp, port::Port,
-    subnet::Subnet,
+    AddressGroupId, NetworkId, NetworkType, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp,
+    port::Port, subnet::Subnet,
 };
 
 use super::{Event, Hosted};
@@ -40,6 +40,7 @@ pub(super) enum News {
     PortBindingActivated { id: PortId, network_id: NetworkId, left: String, entered: String },
     PortDeleted { id: PortId, network_id: NetworkId, fixed_ips: Vec<FixedIp>, groups: BTreeSet<SecurityGroupId> },
     SecurityGroupRulesChanged { id: SecurityGroupId },
+    AddressesChanged { id: AddressGroupId },
     DhcpNetworkAdded { network_id: NetworkId, host: String },
     DhcpNetworkRemoved { network_id: NetworkId, host: String },
     DhcpAgentSwitched { host: String, admin_state_up: bool },
@@ -103,6 +104,9 @@ impl Telling {
                 (News::SecurityGroupRulesChanged { id: rule.security_group_id }, Known::Nothing)
             }
             Event::SecurityGroupDeleted(group) => (News::SecurityGroupRulesChanged { id: group.id }, Known::Nothing),
+            Event::AddressGroupUpdated { group, addresses: true } => {
+                (News::AddressesChanged { id: group.id }, Known::Nothing)
+            }
             Event::DhcpNetworkAdded(Hosted { network, host, .. })
             | Event::DhcpNetworkScheduled(Hosted { network, host, .. }) => {
                 (News::DhcpNetworkAdded { network_id: network, host }, Known::Nothing)
@@ -117,12 +121,20 @@ impl Telling {
             Event::TunnelEndDeleted { overlay, address } => {
                 (News::TunnelEndDeleted { overlay, address }, Known::Nothing)
             }
-            // A network without subnets has nothing that an agent could do, a group without ports neither, and a change
-            // of status is the agent's own news.
+            // A network without subnets has nothing that an agent could do, a group without ports or rules neither, and
+            // a change of status is the agent's own news.
             Event::NetworkCreated(_)
             | Event::SecurityGroupCreated(_)
             | Event::SecurityGroupUpdated(_)
             | Event::SecurityGroupRuleUpdated(_)
+            | Event::AddressGroupCreated(_)
+            | Event::AddressGroupUpdated { .. }
+            | Event::AddressGroupDeleted(_)
+            | Event::DefaultSecurityGroupRuleCreated(_)
+            | Event::DefaultSecurityGroupRuleDeleted(_)
+            | Event::DefaultStatefulnessCreated(_)
+            | Event::DefaultStatefulnessUpdated(_)
+            | Event::DefaultStatefulnessDeleted(_)
             | Event::PortProvisioned { .. }
             | Event::PortWiredElsewhere(_)
             | Event::AgentUpdated { .. }
@@ -153,6 +165,7 @@ impl Telling {
             | News::PortBindingActivated { id, .. }
             | News::PortDeleted { id, .. } => id.hash(&mut hasher),
             News::SecurityGroupRulesChanged { id } => id.hash(&mut hasher),
+            News::AddressesChanged { id } => id.hash(&mut hasher),
             News::DhcpAgentSwitched { host, .. } => host.hash(&mut hasher),
             News::TunnelEndDeleted { address, .. } => address.hash(&mut hasher),
             News::L2Population(news) => news.network().hash(&mut hasher),
@@ -217,7 +230,13 @@ impl Telling {
                 l2_agent::port_deleted(ctx, *id).await?;
                 l2_agent::members_changed(ctx, groups.iter().copied()).await
             }
-            News::SecurityGroupRulesChanged { id } => l2_agent::security_group_rules_changed(ctx, *id).await,
+            News::SecurityGroupRulesChanged { id } => l2_agent::security_group_rules_changed(ctx, vec![*id]).await,
+            News::AddressesChanged { id } => {
+                let mut conn = ctx.db().reader().await?;
+                let groups = db::address_group::security_groups_naming(&mut conn, *id).await?;
+                drop(conn);
+                l2_agent::security_group_rules_changed(ctx, groups).await
+            }
             News::DhcpNetworkAdded { network_id, host } => dhcp_agent::network_added(ctx, *network_id, host).await,
             News::DhcpNetworkRemoved { network_id, host } => dhcp_agent::network_removed(ctx, *network_id, host).await,
             News::DhcpAgentSwitched { host, admin_state_up } => {

@@ -9,15 +9,16 @@ use axum::{
 use tracing::Instrument;
 
 use super::{
-    Answer, Request, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery, healthcheck,
-    metrics, port_bindings, quota, rbac_policies, tags, verb,
+    Answer, Request, address_groups, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery,
+    healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb,
 };
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
-        Resource, agent::Agent, network::Network, port::Port, rbac_policy::RbacPolicy, security_group::SecurityGroup,
-        security_group_rule::SecurityGroupRule, subnet::Subnet,
+        Resource, address_group::AddressGroup, agent::Agent, default_security_group_rule::DefaultSecurityGroupRule,
+        default_statefulness::DefaultStatefulness, network::Network, port::Port, rbac_policy::RbacPolicy,
+        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, subnet::Subnet,
     },
 };
 
@@ -77,6 +78,9 @@ fn only(request: &Request, method: &Method, answer: impl FnOnce() -> Result<Answ
 async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
     match (collection, rest) {
         ("agents", [agent, "dhcp-networks", rest @ ..]) => dhcp_schedule::networks(ctx, request, agent, rest).await,
+        ("address-groups" | "address_groups", [group, action @ ("add_addresses" | "remove_addresses")]) => {
+            address_groups::change(ctx, request, group, action).await
+        }
         ("quotas", rest) => quota::answer(ctx, request, rest).await,
         ("availability_zones", rest) => availability_zones::answer(ctx, request, rest).await,
         ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
@@ -90,10 +94,17 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
 
 async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
     match collection {
+        "address-groups" | "address_groups" => verbs::<AddressGroup>(ctx, request, rest).await,
         "agents" => verbs::<Agent>(ctx, request, rest).await,
+        "default-security-group-rules" | "default_security_group_rules" => {
+            verbs::<DefaultSecurityGroupRule>(ctx, request, rest).await
+        }
         "networks" => verbs::<Network>(ctx, request, rest).await,
         "ports" => verbs::<Port>(ctx, request, rest).await,
         "subnets" => verbs::<Subnet>(ctx, request, rest).await,
+        "security-groups-default-statefulness" | "security_groups_default_statefulness" => {
+            verbs::<DefaultStatefulness>(ctx, request, rest).await
+        }
         "security-groups" | "security_groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
         "security-group-rules" | "security_group_rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
         "rbac-policies" | "rbac_policies" => verbs::<RbacPolicy>(ctx, request, rest).await,

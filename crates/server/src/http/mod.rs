@@ -1,5 +1,6 @@
 //! The HTTP side of the API: it knows attribute tables and verbs, and no resource by name outside [`dispatch`].
 
+mod address_groups;
 mod answer;
 mod availability_zones;
 pub mod caller;

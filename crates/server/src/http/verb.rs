@@ -25,6 +25,7 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
     if lens.as_ref().is_some_and(Lens::sees_nothing) {
         return Ok(Answer::bytes(StatusCode::OK, format!("{{\"{}\":[]}}", R::TABLE.plural).into_bytes()));
     }
+    retrying(|| R::prepare(ctx, &query)).await?;
     let mut conn = ctx.db().reader().await?;
     if let Some(marker) = &asked.marker {
         let position = R::LISTING.position(&mut conn, &query, marker).await?;
@@ -89,9 +90,11 @@ pub(super) async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) ->
 pub(super) async fn create<R: Resource>(ctx: &Ctx, request: &Request) -> Result<Answer> {
     let mut body = request.object()?;
     let (singular, plural) = (R::TABLE.singular, R::TABLE.plural);
-    let ctx = &*ctx.announcing(R::TABLE, Action::Create, body.contains_key(plural));
+    // Where one is called as many are, what stands there tells.
+    let is_bulk = body.get(plural).is_some_and(|given| plural != singular || given.is_array());
+    let ctx = &*ctx.announcing(R::TABLE, Action::Create, is_bulk);
     let stated = ctx.stated(&body);
-    if let Some(many) = body.remove(plural) {
+    if let Some(many) = is_bulk.then(|| body.remove(plural)).flatten() {
         let given = bulk(ctx, R::TABLE, many)?;
         ctx.begin(stated);
         may_create::<R>(ctx, &given).await?;

@@ -2,7 +2,10 @@
 //!
 //! The pattern every resource follows is described in `docs/adding-a-resource.md`; [`network`] is the model.
 
+pub mod address_group;
 pub mod agent;
+pub mod default_security_group_rule;
+pub mod default_statefulness;
 pub mod network;
 pub mod port;
 pub mod port_binding;
@@ -44,6 +47,11 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
 
     /// Adds those.
     fn unshown(&self, _: &mut Map<String, Value>) {}
+
+    /// Makes what a list of them shows that is only made when somebody looks.
+    fn prepare(_: &Ctx, _: &ListQuery) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 
     /// Leaves to a query what its caller may see.
     fn restrict(ctx: &Ctx, query: &mut ListQuery) {

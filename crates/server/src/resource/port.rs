@@ -297,10 +297,15 @@ async fn known_groups(
         }
     }
     let known = rows::security_groups_known(tx, &groups).await?;
-    match groups.iter().find(|id| !known.contains_key(id)) {
-        Some(id) => Err(Refusal::not_found("SecurityGroup", id).into()),
-        None => Ok(groups),
+    if let Some(id) = groups.iter().find(|id| !known.contains_key(id)) {
+        return Err(Refusal::not_found("SecurityGroup", id).into());
     }
+    if known.values().any(|stateful| *stateful) && known.values().any(|stateful| !*stateful) {
+        let message = "Error Cannot apply both stateful and stateless security groups on the same port at the same time \
+                       while attempting the operation.";
+        return Err(Refusal::conflict("SecurityGroupConflict", message).into());
+    }
+    Ok(groups)
 }
 
 fn groups_need_security() -> Refusal {

@@ -1,4 +1,4 @@
-//! RBAC policies: the owner of a network or security group shares it with another project, or with everyone.
+//! RBAC policies: the owner of a network, security group or address group shares it with another project, or with everyone.
 //!
 //! What a policy lets others see follows from its row by [`db::list::Scope`]; nothing else is stored. A policy that
 //! lets a network be used as external makes the network external, and the last such one gone makes it internal again.
@@ -10,6 +10,7 @@ use db::{
 };
 use types::{
     RbacPolicyId, Standard,
+    address_group::AddressGroup,
     attribute::{Attributes, ResourceTable, table::RBAC_POLICY},
     network::Network,
     rbac_policy::{ACCESS_AS_EXTERNAL, EVERYONE, ObjectType},
@@ -103,14 +104,15 @@ pub async fn list(ctx: &Ctx, conn: &mut Conn, mut query: ListQuery, kinds: &[Obj
 /// What a policy is about.
 enum Object {
     Network(Box<Network>),
-    SecurityGroup(Box<SecurityGroup>),
+    /// What has nothing but an owner to do with its policies.
+    Owned(String),
 }
 
 impl Object {
     fn project_id(&self) -> &str {
         match self {
             Self::Network(network) => &network.project_id,
-            Self::SecurityGroup(group) => &group.project_id,
+            Self::Owned(project_id) => project_id,
         }
     }
 
@@ -175,7 +177,8 @@ async fn object(ctx: &Ctx, tx: &mut Tx, policy: &RbacPolicy) -> Result<Object> {
     let id = policy.object_id.to_string();
     Ok(match policy.object_type {
         ObjectType::Network => Object::Network(Box::new(find(ctx, tx, &id).await?)),
-        ObjectType::SecurityGroup => Object::SecurityGroup(Box::new(find_any(ctx, tx, &id).await?)),
+        ObjectType::SecurityGroup => Object::Owned(find_any::<SecurityGroup>(ctx, tx, &id).await?.project_id),
+        ObjectType::AddressGroup => Object::Owned(find_any::<AddressGroup>(ctx, tx, &id).await?.project_id),
     })
 }
 
@@ -203,7 +206,7 @@ async fn refuse_if_used(tx: &mut Tx, object: &Object, policy: &RbacPolicy, new: 
         }
         return Ok(());
     }
-    let to_everyone = new == Some(EVERYONE) && policy.object_type == ObjectType::SecurityGroup;
+    let to_everyone = new == Some(EVERYONE) && policy.object_type != ObjectType::Network;
     if policy.target_tenant == object.project_id() || to_everyone {
         return Ok(());
     }
@@ -217,8 +220,8 @@ async fn refuse_if_used(tx: &mut Tx, object: &Object, policy: &RbacPolicy, new: 
         (true, Object::Network(network)) => {
             using.iter().any(|project| *project != network.project_id && !targets.contains(project))
         }
-        // Upstream counts the owner of a group among those who would lose it.
-        (true, Object::SecurityGroup(_)) => using.iter().any(|project| !targets.contains(project)),
+        // Upstream counts the owner among those who would lose it.
+        (true, Object::Owned(_)) => using.iter().any(|project| !targets.contains(project)),
     };
     match (losing, policy.object_type) {
         (false, _) => Ok(()),
@@ -226,6 +229,6 @@ async fn refuse_if_used(tx: &mut Tx, object: &Object, policy: &RbacPolicy, new: 
             "Unable to reconfigure sharing settings for network {}. Multiple projects are using it.",
             policy.object_id
         )),
-        (true, ObjectType::SecurityGroup) => in_use(format!("project_id={}", policy.target_tenant)),
+        (true, _) => in_use(format!("project_id={}", policy.target_tenant)),
     }
 }

@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
-use db::{Conn, Row, Tx, list::Listing, security_group as rows, standard};
+use db::{
+    Conn, Row, Tx,
+    list::{ListQuery, Listing},
+    security_group as rows, standard,
+};
 use types::{
     SecurityGroupId, SecurityGroupRuleId, Standard,
     attribute::{Attributes, ResourceTable, table::SECURITY_GROUP},
+    default_security_group_rule::PARENT,
     security_group::SecurityGroupRule,
 };
 
-use super::{Condition, Resource, find};
+use super::{
+    Condition, Resource,
+    default_security_group_rule::{self, DefaultSecurityGroupRule},
+    find,
+};
 use crate::{
     Ctx, Refusal, Result,
     event::{self, Event},
@@ -21,8 +30,6 @@ pub use types::security_group::SecurityGroup;
 /// Name of the group every project has from the start.
 const DEFAULT_NAME: &str = "default";
 const DEFAULT_DESCRIPTION: &str = "Default security group";
-/// Remote group of a template that means the new group itself.
-const PARENT: &str = "PARENT";
 
 impl Resource for SecurityGroup {
     const TABLE: &'static ResourceTable = &SECURITY_GROUP;
@@ -34,6 +41,10 @@ impl Resource for SecurityGroup {
 
     fn standard(&self) -> Option<&Standard> {
         Some(&self.standard)
+    }
+
+    async fn prepare(ctx: &Ctx, query: &ListQuery) -> Result<()> {
+        prepare_default(ctx, query).await
     }
 
     async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
@@ -59,10 +70,10 @@ impl Resource for SecurityGroup {
                 project_id: given.text("project_id").unwrap_or_default(),
                 name: given.text("name").unwrap_or_default(),
                 description: given.text("description").unwrap_or_default(),
-                stateful: given.bool("stateful").unwrap_or(true),
+                stateful: given.bool("stateful"),
                 default: false,
             };
-            groups.push(insert(&mut tx, &group).await?);
+            groups.push(insert(ctx, &mut tx, &group).await?);
         }
         let made = groups.iter().map(|group| Event::SecurityGroupCreated(Arc::new(group.clone()))).collect();
         let recorded = event::record(ctx, &mut tx, made).await?;
@@ -124,30 +135,59 @@ impl Resource for SecurityGroup {
     }
 }
 
+/// A project that looks at its groups or their rules finds its default group there; administrators may look at those of
+/// any project.
+pub(super) async fn prepare_default(ctx: &Ctx, query: &ListQuery) -> Result<()> {
+    let Some(own) = ctx.caller.project_id.as_deref() else { return Ok(()) };
+    let named = query.filters.iter().find(|filter| ["project_id", "tenant_id"].contains(&filter.attribute.as_str()));
+    let project_id = match named.and_then(|filter| filter.values.first()) {
+        Some(db::Value::Text(project_id)) => project_id.as_str(),
+        _ => own,
+    };
+    if project_id.is_empty() || (project_id != own && !ctx.caller.is_admin) {
+        return Ok(());
+    }
+    if rows::default_group_of(&mut ctx.db().reader().await?, project_id).await?.is_some() {
+        return Ok(());
+    }
+    let mut tx = ctx.db().begin().await?;
+    ensure_default(ctx, &mut tx, project_id).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Makes the project's default group if it has none yet, and tells its id.
-pub async fn ensure_default(_: &Ctx, tx: &mut Tx, project_id: &str) -> Result<SecurityGroupId> {
+pub async fn ensure_default(ctx: &Ctx, tx: &mut Tx, project_id: &str) -> Result<SecurityGroupId> {
     if let Some(id) = rows::default_group_of(tx, project_id).await? {
         return Ok(id);
     }
-    let group = New { project_id, name: DEFAULT_NAME, description: DEFAULT_DESCRIPTION, stateful: true, default: true };
-    Ok(insert(tx, &group).await?.id)
+    let group =
+        New { project_id, name: DEFAULT_NAME, description: DEFAULT_DESCRIPTION, stateful: Some(true), default: true };
+    Ok(insert(ctx, tx, &group).await?.id)
 }
 
 struct New<'a> {
     project_id: &'a str,
     name: &'a str,
     description: &'a str,
-    stateful: bool,
+    /// As the project has chosen where the request does not say.
+    stateful: Option<bool>,
     default: bool,
 }
 
-async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
+async fn insert(ctx: &Ctx, tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
+    let templates = default_security_group_rule::templates(tx, new.default).await?;
+    let rules = i64::try_from(templates.len()).unwrap_or(i64::MAX);
+    quota::check_one(ctx, tx, new.project_id, "security_group_rule", rules).await?;
+    let stateful = match new.stateful {
+        Some(stateful) => stateful,
+        None => db::default_statefulness::default_statefulness_of(tx, new.project_id).await?,
+    };
     let mut group = SecurityGroup {
         id: SecurityGroupId::random(),
         name: new.name.to_owned(),
         project_id: new.project_id.to_owned(),
         tenant_id: new.project_id.to_owned(),
-        stateful: new.stateful,
+        stateful,
         shared: false,
         security_group_rules: Vec::new(),
         standard: standard::standard_insert(tx, "securitygroups", new.description, 1).await?,
@@ -156,7 +196,7 @@ async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
     if new.default {
         rows::default_group_set(tx, &group).await?;
     }
-    for template in rows::default_rules(tx, new.default).await? {
+    for template in templates {
         let standard = standard::standard_insert(tx, "securitygrouprules", None, 0).await?;
         group.security_group_rules.push(from_template(&group, template, standard, new.default));
     }
@@ -166,7 +206,7 @@ async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<SecurityGroup> {
 
 fn from_template(
     group: &SecurityGroup,
-    template: rows::DefaultRule,
+    template: DefaultSecurityGroupRule,
     standard: Standard,
     default: bool,
 ) -> SecurityGroupRule {

@@ -66,9 +66,12 @@ pub async fn tunnel_deleted(ctx: &Ctx, address: IpAddr, overlay: NetworkType) ->
     Ok(client(ctx).tunnel_delete(&ctx.caller, address, overlay).await?)
 }
 
-/// A rule of a group was made or is gone.
-pub async fn security_group_rules_changed(ctx: &Ctx, group: SecurityGroupId) -> Result<()> {
-    Ok(client(ctx).security_groups_rule_updated(&ctx.caller, vec![group]).await?)
+/// A rule of these groups was made or is gone, or what a rule names has changed.
+pub async fn security_group_rules_changed(ctx: &Ctx, groups: Vec<SecurityGroupId>) -> Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    Ok(client(ctx).security_groups_rule_updated(&ctx.caller, groups).await?)
 }
 
 fn client(ctx: &Ctx) -> Client {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use db::{list::ListQuery, member};
+use db::{address_group, list::ListQuery, member};
 use oslo::{context::Context, messaging::envelope};
 use rpc::{
     l2::Device,
@@ -11,7 +11,7 @@ use rpc::{
 };
 use serde_json::Value;
 use types::{
-    PortId, SecurityGroupId,
+    AddressGroupId, PortId, SecurityGroupId,
     port::Port,
     security_group::{SecurityGroup, SecurityGroupRule},
 };
@@ -44,9 +44,13 @@ impl Callee for Endpoint<'_> {
     ) -> Result<BTreeMap<String, SecuredDevice>, RpcError> {
         let mut info = self.info(&devices, false).await?;
         for device in info.devices.values_mut() {
-            let rules = device.security_groups.iter().filter_map(|group| info.security_groups.get(group)).flatten();
-            let expanded: Vec<Rule> = rules.flat_map(|rule| expand(rule, &info.sg_member_ips)).collect();
-            device.security_group_rules.extend(expanded);
+            let mut rules: Vec<Rule> = Vec::new();
+            for group in &device.security_groups {
+                let of_group = info.security_groups.get(group).into_iter().flatten();
+                rules.extend(of_group.flat_map(|rule| expand(rule, group, &device.fixed_ips, &info.sg_member_ips)));
+            }
+            rules.append(&mut device.security_group_rules);
+            device.security_group_rules = rules;
         }
         Ok(info.devices.into_values().map(|device| (device.device.clone(), device)).collect())
     }
@@ -89,29 +93,69 @@ impl Endpoint<'_> {
         Ok(groups.into_iter().map(|group| (group.id, group)).collect())
     }
 
-    /// The addresses of the groups that the rules name as the other side.
+    /// The addresses of the security groups and address groups that the rules name as the other side, of the kinds for
+    /// which they do.
     async fn members(
         &self,
         groups: &HashMap<SecurityGroupId, SecurityGroup>,
         with_mac: bool,
-    ) -> Result<BTreeMap<String, BTreeMap<String, Vec<Member>>>> {
-        let rules = groups.values().flat_map(|group| &group.security_group_rules);
-        let remote: BTreeSet<SecurityGroupId> = rules.filter_map(|rule| rule.remote_group_id).collect();
-        let remote: Vec<SecurityGroupId> = remote.into_iter().collect();
-        let empty = || BTreeMap::from(["IPv4", "IPv6"].map(|ethertype| (ethertype.to_owned(), Vec::new())));
-        let mut members: BTreeMap<_, BTreeMap<_, Vec<Member>>> =
-            remote.iter().map(|group| (group.to_string(), empty())).collect();
-        let mut conn = self.ctx.db().reader().await?;
-        for found in member::members(&mut conn, &remote).await? {
-            let ethertype = ethertype(&found.ip_address);
-            let member = match with_mac {
-                true => Member::Pair(found.ip_address, found.mac_address.map(|mac| mac.to_string())),
-                false => Member::Address(found.ip_address),
+    ) -> Result<BTreeMap<String, Addresses>> {
+        let mut members: BTreeMap<String, Addresses> = BTreeMap::new();
+        let (mut remote, mut address_groups) = (BTreeSet::new(), BTreeSet::new());
+        for rule in groups.values().flat_map(|group| &group.security_group_rules) {
+            let named = match (rule.remote_group_id, rule.remote_address_group_id) {
+                (Some(group), _) => {
+                    remote.insert(group);
+                    group.to_string()
+                }
+                (None, Some(group)) => {
+                    address_groups.insert(group);
+                    group.to_string()
+                }
+                (None, None) => continue,
             };
-            let of_group = members.entry(found.group.to_string()).or_insert_with(empty);
-            of_group.entry(ethertype.to_owned()).or_default().push(member);
+            members.entry(named).or_default().entry(rule.ethertype.clone()).or_default();
+        }
+        let member = |address: String, mac: Option<String>| match with_mac {
+            true => Member::Pair(address, mac),
+            false => Member::Address(address),
+        };
+        let mut conn = self.ctx.db().reader().await?;
+        let remote: Vec<SecurityGroupId> = remote.into_iter().collect();
+        for (group, found) in by_group(member::members(&mut conn, &remote).await?) {
+            let found = found.into_iter().map(|found| (found.ip_address, found.mac_address.map(|mac| mac.to_string())));
+            add(&mut members, &group.to_string(), found.map(|(address, mac)| member(address, mac)));
+        }
+        let address_groups: Vec<AddressGroupId> = address_groups.into_iter().collect();
+        for (group, addresses) in address_group::addresses_of(&mut conn, &address_groups).await? {
+            add(&mut members, &group.to_string(), addresses.into_iter().map(|address| member(address, None)));
         }
         Ok(members)
+    }
+}
+
+/// Addresses by the kind of packets they are in.
+type Addresses = BTreeMap<String, Vec<Member>>;
+
+/// They come sorted by their group.
+fn by_group(members: Vec<member::Member>) -> Vec<(SecurityGroupId, Vec<member::Member>)> {
+    let mut groups: Vec<(SecurityGroupId, Vec<member::Member>)> = Vec::new();
+    for member in members {
+        match groups.last_mut() {
+            Some((group, list)) if *group == member.group => list.push(member),
+            _ => groups.push((member.group, vec![member])),
+        }
+    }
+    groups
+}
+
+fn add(members: &mut BTreeMap<String, Addresses>, group: &str, found: impl Iterator<Item = Member>) {
+    let Some(addresses) = members.get_mut(group) else { return };
+    for member in found {
+        let (Member::Pair(address, _) | Member::Address(address)) = &member;
+        if let Some(list) = addresses.get_mut(ethertype(address)) {
+            list.push(member);
+        }
     }
 }
 
@@ -120,7 +164,7 @@ fn ethertype(address: &str) -> &'static str {
 }
 
 fn rule(rule: &SecurityGroupRule, stateful: bool) -> Rule {
-    let prefix = rule.remote_ip_prefix.clone();
+    let prefix = rule.normalized_cidr.clone().or_else(|| rule.remote_ip_prefix.clone());
     let (source_ip_prefix, dest_ip_prefix) = if rule.direction == "ingress" { (prefix, None) } else { (None, prefix) };
     Rule {
         direction: rule.direction.clone(),
@@ -131,40 +175,47 @@ fn rule(rule: &SecurityGroupRule, stateful: bool) -> Rule {
         source_ip_prefix,
         dest_ip_prefix,
         remote_group_id: rule.remote_group_id.map(|group| group.to_string()),
-        remote_address_group_id: rule.remote_address_group_id.clone(),
+        remote_address_group_id: rule.remote_address_group_id.map(|group| group.to_string()),
         stateful: Some(stateful),
         ..Rule::default()
     }
 }
 
-/// A rule whose other side is a group, as one rule for each member.
-fn expand(rule: &Rule, members: &BTreeMap<String, BTreeMap<String, Vec<Member>>>) -> Vec<Rule> {
-    let Some(group) = &rule.remote_group_id else { return vec![rule.clone()] };
-    let members = members.get(group).and_then(|by_type| by_type.get(&rule.ethertype)).map_or(&[][..], Vec::as_slice);
+/// A rule as older callers know it: with its group, and one for each member where its other side is a group. The port's
+/// own addresses are none of the other side.
+fn expand(rule: &Rule, group: &str, own: &[String], members: &BTreeMap<String, Addresses>) -> Vec<Rule> {
+    let rule = Rule { security_group_id: Some(group.to_owned()), stateful: None, ..rule.clone() };
+    let Some(remote) = rule.remote_group_id.as_ref().or(rule.remote_address_group_id.as_ref()) else {
+        return vec![rule];
+    };
+    let members = members.get(remote).and_then(|by_type| by_type.get(&rule.ethertype)).map_or(&[][..], Vec::as_slice);
     let for_member = |member: &Member| {
         let (Member::Pair(address, _) | Member::Address(address)) = member;
-        let full = if address.contains('/') {
-            ""
-        } else if address.contains(':') {
-            "/128"
-        } else {
-            "/32"
+        if own.contains(address) {
+            return None;
+        }
+        let full = match address.contains('/') {
+            true => "",
+            false if address.contains(':') => "/128",
+            false => "/32",
         };
         let prefix = Some(format!("{address}{full}"));
-        let mut rule = Rule { remote_group_id: None, ..rule.clone() };
+        let mut rule = rule.clone();
         match rule.direction.as_str() {
             "ingress" => rule.source_ip_prefix = prefix,
             _ => rule.dest_ip_prefix = prefix,
         }
-        rule
+        Some(rule)
     };
-    members.iter().map(for_member).collect()
+    members.iter().filter_map(for_member).collect()
 }
 
 fn secured(device: &str, port: Port, groups: &HashMap<SecurityGroupId, SecurityGroup>, domain: &str) -> SecuredDevice {
     let addresses: Vec<String> = port.fixed_ips.iter().map(|fixed| fixed.ip_address.to_string()).collect();
-    let rules = port.security_groups.iter().filter_map(|id| groups.get(id)).flat_map(|g| &g.security_group_rules);
-    let sources: BTreeSet<String> = rules.filter_map(|rule| rule.remote_group_id).map(|id| id.to_string()).collect();
+    let rules = || port.security_groups.iter().filter_map(|id| groups.get(id)).flat_map(|g| &g.security_group_rules);
+    let sources: BTreeSet<String> = rules().filter_map(|rule| Some(rule.remote_group_id?.to_string())).collect();
+    let address_groups: BTreeSet<String> =
+        rules().filter_map(|rule| Some(rule.remote_address_group_id?.to_string())).collect();
     let named = ["id", "fixed_ips", "security_groups", "port_security_enabled"];
     let mut secured = SecuredDevice {
         id: port.id.to_string(),
@@ -173,7 +224,7 @@ fn secured(device: &str, port: Port, groups: &HashMap<SecurityGroupId, SecurityG
         fixed_ips: addresses,
         security_groups: port.security_groups.iter().map(ToString::to_string).collect(),
         security_group_source_groups: sources.into_iter().collect(),
-        security_group_remote_address_groups: Vec::new(),
+        security_group_remote_address_groups: address_groups.into_iter().collect(),
         port_security_enabled: port.port_security_enabled,
         port: serde_json::Map::new(),
     };
@@ -205,13 +256,13 @@ fn provider_rules(addresses: &[String]) -> Vec<Rule> {
     if !six.is_empty() {
         rules.push(Rule { source_port_range_min: Some(134), ..ingress("IPv6", "ipv6-icmp") });
     }
+    // Servers also answer to all, and to link-local addresses, which a port has before it has any other.
     rules.extend(four.iter().map(|address| dhcp("IPv4", 67, 68, format!("{address}/32"))));
-    if !four.is_empty() {
-        rules.push(dhcp("IPv4", 67, 68, "255.255.255.255/32".to_owned()));
-    }
+    rules.push(dhcp("IPv4", 67, 68, "255.255.255.255/32".to_owned()));
     rules.extend(six.iter().map(|address| dhcp("IPv6", 547, 546, format!("{address}/128"))));
-    if !six.is_empty() {
-        rules.push(dhcp("IPv6", 547, 546, "fe80::/64".to_owned()));
-    }
+    rules.push(dhcp("IPv6", 547, 546, "fe80::/64".to_owned()));
     rules
 }
+
+#[cfg(test)]
+mod tests;

@@ -337,13 +337,13 @@ async fn firewalls_get_rules_members_and_what_always_passes() {
     assert_eq!((&device["network_id"], &device["security_group_source_groups"]), (&json!(network.id), &json!([group])));
     let prefixes: Vec<_> =
         device["security_group_rules"].as_array().unwrap().iter().map(|r| &r["dest_ip_prefix"]).collect();
-    assert_eq!(prefixes, [&json!(format!("{address}/32")), &json!("255.255.255.255/32")]);
+    assert_eq!(prefixes, [&json!(format!("{address}/32")), &json!("255.255.255.255/32"), &json!("fe80::/64")]);
     let old = client.security_group_info_for_devices(&caller, devices(), None).await.unwrap();
     assert_eq!(rpc::interface::encode(&old.sg_member_ips)[&group]["IPv4"], json!([address]));
     let expanded = client.security_group_rules_for_devices(&caller, devices()).await.unwrap();
     let rules = &expanded[&tap(made.id)].security_group_rules;
-    assert!(rules.iter().all(|rule| rule.remote_group_id.is_none()));
-    assert!(rules.iter().any(|rule| rule.source_ip_prefix == Some(format!("{address}/32"))));
+    assert!(rules.iter().all(|rule| rule.remote_group_id.is_none()), "the only member is the port itself");
+    assert!(rules.iter().any(|rule| rule.security_group_id.as_ref() == Some(&group)));
 }
 
 #[tokio::test]

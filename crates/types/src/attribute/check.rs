@@ -57,6 +57,8 @@ impl Check {
             Self::String(length) => string(value, Some(length)),
             Self::StringOrNone(length) => unless_null(value, |v| string(v, length)),
             Self::Name(length) => name(value, length),
+            Self::NameOrNone(length) => unless_null(value, |v| name(v, length)),
+            Self::NotEmptyName(length) => not_empty_name(value, length),
             Self::NameNotDefault(length) => name_not_default(value, length),
             Self::Texts(words) => one_of(value, |v| v.as_str().is_some_and(|word| words.contains(&word))),
             Self::TextsOrNone(words) => {
@@ -66,6 +68,7 @@ impl Check {
             Self::NonNegative => non_negative(value),
             Self::Mac => unless_null(value, mac),
             Self::SubnetOrNone => unless_null(value, subnet),
+            Self::SubnetList => list(value, subnet),
             Self::SubnetPoolIdOrNone if value == "prefix_delegation" => Ok(()),
             Self::SubnetPoolIdOrNone => unless_null(value, uuid),
             Self::IpAddressOrNone => unless_null(value, ip_address),
@@ -151,6 +154,15 @@ fn name(value: &Value, length: usize) -> Verdict {
     let inner = line.chars().all(|c| c == ' ' || is_printable(c) || is_space(c));
     let rim = [line.chars().next(), line.chars().next_back()].into_iter().flatten().all(|c| !is_space(c));
     if inner && rim { Ok(()) } else { refuse(format!("'{text}' is not a valid string")) }
+}
+
+fn not_empty_name(value: &Value, length: usize) -> Verdict {
+    string(value, Some(length))?;
+    let text = value.as_str().unwrap_or_default();
+    if text.trim().is_empty() {
+        return refuse(format!("'{text}' Blank strings are not permitted"));
+    }
+    name(value, length)
 }
 
 /// Neither a control character, nor unassigned, nor a separator; the reference knows the first plane only.

@@ -3,8 +3,11 @@
 //! Each row says what the reference's effective attribute map says once all the extensions that are served have been
 //! merged. Where two extensions define an attribute the row names the later one, whose definition counts.
 
+mod address_group;
 mod agent;
 mod binding;
+mod default_security_group_rule;
+mod default_statefulness;
 mod network;
 mod port;
 mod rbac_policy;
@@ -14,8 +17,11 @@ mod subnet;
 
 use super::{Attribute, Check, Convert, Default, ResourceTable};
 
+pub use address_group::ADDRESS_GROUP;
 pub use agent::AGENT;
 pub use binding::BINDING;
+pub use default_security_group_rule::DEFAULT_SECURITY_GROUP_RULE;
+pub use default_statefulness::DEFAULT_STATEFULNESS;
 pub use network::NETWORK;
 pub use port::{DEVICE_OWNER_LENGTH, PORT};
 pub use rbac_policy::RBAC_POLICY;
@@ -24,13 +30,25 @@ pub use security_group_rule::SECURITY_GROUP_RULE;
 pub use subnet::SUBNET;
 
 /// All tables of resources with an URL of their own.
-pub static ALL: &[&ResourceTable] =
-    &[&NETWORK, &SUBNET, &PORT, &SECURITY_GROUP, &SECURITY_GROUP_RULE, &AGENT, &RBAC_POLICY];
+pub static ALL: &[&ResourceTable] = &[
+    &NETWORK,
+    &SUBNET,
+    &PORT,
+    &SECURITY_GROUP,
+    &SECURITY_GROUP_RULE,
+    &AGENT,
+    &RBAC_POLICY,
+    &ADDRESS_GROUP,
+    &DEFAULT_SECURITY_GROUP_RULE,
+    &DEFAULT_STATEFULNESS,
+];
 
 /// Longest name, in characters.
 pub const NAME_LENGTH: usize = 255;
 /// Longest description, in characters.
 pub const DESCRIPTION_LENGTH: usize = 255;
+/// Longest description of what has one of its own, in characters.
+pub const LONG_DESCRIPTION_LENGTH: usize = 1024;
 /// Longest project id, in characters.
 pub const PROJECT_ID_LENGTH: usize = 255;
 /// Longest tag, in characters.
@@ -123,6 +141,15 @@ const fn name(extension: &'static str) -> Attribute {
         .check(Check::Name(NAME_LENGTH))
         .filter()
         .sort()
+}
+
+/// A description that is the resource's own and longer than that of others.
+const fn long_description(extension: &'static str) -> Attribute {
+    Attribute::new("description", extension)
+        .create()
+        .default(Default::Text(""))
+        .check(Check::String(LONG_DESCRIPTION_LENGTH))
+        .filter()
 }
 
 const fn admin_state_up(extension: &'static str) -> Attribute {

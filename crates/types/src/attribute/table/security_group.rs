@@ -32,7 +32,7 @@ pub static SECURITY_GROUP: ResourceTable = ResourceTable {
         Attribute::new("stateful", "stateful-security-group")
             .create()
             .update()
-            .default(Default::Bool(true))
+            .default(Default::Unset)
             .convert(Convert::Boolean)
             .filter(),
         Attribute::new("shared", "security-groups-shared-filtering")
