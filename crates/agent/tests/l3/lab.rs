@@ -262,10 +262,6 @@ impl Instance {
         }
     }
 
-    pub async fn add_address(&self, address: &str) {
-        self.inside.address_set(&Address::new(self.link, address.parse().unwrap())).await.unwrap();
-    }
-
     pub async fn add_route(&self, to: &str, via: &str) {
         let route = Route::new(to.parse::<IpNet>().unwrap(), Some(via.parse().unwrap()), self.link);
         self.inside.route_replace(&route).await.unwrap();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+mod adoption;
 mod lab;
+mod metadata;
 mod routing;
 mod server;
+mod v6;

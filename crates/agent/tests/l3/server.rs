@@ -251,9 +251,7 @@ impl l3::Callee for Server {
         host: String,
         states: BTreeMap<RouterId, HaState>,
     ) -> Answer<()> {
-        self.inner(|inner| {
-            states.into_iter().for_each(|(id, state)| drop(inner.ha_states.insert((host.clone(), id), state)))
-        });
+        self.inner(|inner| inner.ha_states.extend(states.into_iter().map(|(id, state)| ((host.clone(), id), state))));
         Ok(())
     }
 }
