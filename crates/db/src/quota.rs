@@ -7,10 +7,12 @@ use uuid::Uuid;
 use crate::{Backend, Conn, DbError, schema::tables};
 
 /// Resources that are counted, each with its table.
-pub const COUNTED: [(&str, &str); 6] = [
+pub const COUNTED: [(&str, &str); 8] = [
     ("network", "networks"),
     ("subnet", "subnets"),
     ("port", "ports"),
+    ("router", "routers"),
+    ("floatingip", "floatingips"),
     ("security_group", "securitygroups"),
     ("security_group_rule", "securitygrouprules"),
     (

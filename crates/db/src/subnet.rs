@@ -346,3 +346,16 @@ pub async fn subnet_delete(conn: &mut Conn, subnet: &Subnet) -> Result<(), DbErr
     conn.execute("DELETE FROM subnets WHERE id = ?", vec![subnet.id.into()]).await?;
     crate::standard::standard_delete(conn, &[subnet.standard.standard_attr_id]).await
 }
+
+/// The address scopes of subnets of these networks, by way of their pools.
+pub async fn address_scopes_on(conn: &mut Conn, networks: &[NetworkId]) -> Result<HashMap<SubnetId, String>, DbError> {
+    if networks.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut select = tables::SUBNETS.select(&["id"]);
+    select.expr(Expr::col(("subnetpools", "address_scope_id")));
+    select.inner_join("subnetpools", Expr::col(("subnets", "subnetpool_id")).equals(("subnetpools", "id")));
+    select.and_where(Expr::col(("subnets", "network_id")).is_in(networks.iter().map(ToString::to_string)));
+    select.and_where(Expr::col(("subnetpools", "address_scope_id")).is_not_null());
+    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}

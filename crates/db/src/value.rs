@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chrono::NaiveDateTime;
 use types::{
-    AddressGroupId, AddressScopeId, AgentId, DefaultSecurityGroupRuleId, DefaultStatefulnessId, Mac, NetworkId, PortId,
-    RbacPolicyId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
+    AddressGroupId, AddressScopeId, AgentId, DefaultSecurityGroupRuleId, DefaultStatefulnessId, FloatingIpId, Mac,
+    NetworkId, PortId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SegmentId, SubnetId, SubnetPoolId,
 };
 use uuid::Uuid;
 
@@ -210,6 +210,7 @@ macro_rules! text {
 }
 text!(
     AgentId,
+    FloatingIpId,
     NetworkId,
     AddressGroupId,
     AddressScopeId,
@@ -217,6 +218,7 @@ text!(
     DefaultStatefulnessId,
     PortId,
     RbacPolicyId,
+    RouterId,
     SecurityGroupId,
     SecurityGroupRuleId,
     SegmentId,

@@ -4,6 +4,7 @@ mod load;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use types::NetworkType;
 
 use crate::policy::Policy;
@@ -35,6 +36,8 @@ pub struct Config {
     pub network_auto_schedule: bool,
     /// `allow_automatic_dhcp_failover`
     pub allow_automatic_dhcp_failover: bool,
+    /// Routers.
+    pub l3: L3,
     /// `dhcp_load_type`: `networks`, `subnets` or `ports`.
     pub dhcp_load_type: String,
     /// `default_availability_zones`
@@ -51,6 +54,40 @@ pub struct Config {
     pub quotas: Quotas,
     /// `[ml2]` and its type drivers.
     pub ml2: Ml2,
+}
+
+/// How routers are made, and given to L3 agents.
+#[derive(Debug, Clone)]
+pub struct L3 {
+    /// `router_scheduler_driver`
+    pub scheduler: RouterScheduler,
+    /// `router_auto_schedule`
+    pub auto_schedule: bool,
+    /// `allow_automatic_l3agent_failover`
+    pub allow_automatic_failover: bool,
+    /// `enable_snat_by_default`
+    pub enable_snat_by_default: bool,
+    /// `l3_ha`
+    pub ha: bool,
+    /// `max_l3_agents_per_router`; 0 means all.
+    pub max_agents_per_router: usize,
+    /// `l3_ha_net_cidr`
+    pub ha_net_cidr: IpNet,
+    /// `l3_ha_network_type`
+    pub ha_network_type: Option<String>,
+    /// `l3_ha_network_physical_name`
+    pub ha_network_physical_name: Option<String>,
+}
+
+/// How an agent is chosen for a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouterScheduler {
+    /// At random.
+    Chance,
+    /// The one with the fewest routers.
+    LeastRouters,
+    /// The same within the zones that the router hints at, over which instances of HA routers are spread.
+    AzLeastRouters,
 }
 
 /// `[quotas]`: limits per project; negative means none.
@@ -130,6 +167,7 @@ impl Default for Config {
             dhcp_agents_per_network: 1,
             network_auto_schedule: true,
             allow_automatic_dhcp_failover: true,
+            l3: L3::default(),
             dhcp_load_type: "networks".to_owned(),
             default_availability_zones: Vec::new(),
             dns_domain: "openstacklocal".to_owned(),
@@ -138,6 +176,23 @@ impl Default for Config {
             policy: Arc::default(),
             quotas: Quotas::default(),
             ml2: Ml2::default(),
+        }
+    }
+}
+
+impl Default for L3 {
+    fn default() -> Self {
+        let ha_net_cidr = IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 192, 0), 18));
+        Self {
+            scheduler: RouterScheduler::LeastRouters,
+            auto_schedule: true,
+            allow_automatic_failover: false,
+            enable_snat_by_default: true,
+            ha: false,
+            max_agents_per_router: 3,
+            ha_net_cidr,
+            ha_network_type: None,
+            ha_network_physical_name: None,
         }
     }
 }

@@ -114,6 +114,7 @@ impl Refusal {
         let message = match noun {
             "SecurityGroup" | "SecurityGroupRule" => format!("{spoken} {id} does not exist"),
             "DefaultSecurityGroupRule" => format!("Default Security Group rule {id} does not exist"),
+            "Router" | "FloatingIP" => format!("{spoken} {id} could not be found"),
             "RbacPolicy" => format!("RBAC policy of type unknown with ID {id} not found"),
             _ => format!("{spoken} {id} could not be found."),
         };
@@ -165,6 +166,11 @@ impl Refusal {
         Self::bad_request("InvalidInput", format!("Invalid input for operation: {reason}."))
     }
 
+    /// 400 `BadRequest` of an operation on a resource; `reason` without its final full stop.
+    pub fn bad_request_of(resource: &str, reason: impl std::fmt::Display) -> Self {
+        Self::bad_request("BadRequest", format!("Bad {resource} request: {reason}."))
+    }
+
     /// 409 with a type of its own.
     pub fn conflict(kind: &str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, kind, message)
@@ -178,6 +184,9 @@ impl Refusal {
 
 /// `SecurityGroupRule` as messages put it: `Security group rule`.
 fn spoken(noun: &str) -> String {
+    if noun == "FloatingIP" {
+        return "Floating IP".to_owned();
+    }
     let mut text = String::with_capacity(noun.len() + 4);
     for (i, c) in noun.char_indices() {
         if i > 0 && c.is_uppercase() {

@@ -9,11 +9,11 @@ use oslo::{context::Context, messaging::notifier};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex, mpsc};
-use types::attribute::ResourceTable;
+use types::{attribute::ResourceTable, router::RouterInterface};
 
 use crate::{
     Ctx,
-    event::{Action, Event, Hosted, Tagged, outbox::Receipt},
+    event::{Action, Event, Hosted, HostedRouter, Tagged, outbox::Receipt},
 };
 
 /// Notifications that may wait in memory; what is stored beyond them is read again later.
@@ -172,7 +172,19 @@ fn special(event: &Event) -> Option<Notice> {
         event_type: event_type.to_owned(),
         payload: json!({"agent": {"id": hosted.agent, "network_id": hosted.network}}),
     };
+    let routed = |event_type: &str, hosted: &HostedRouter| Notice {
+        event_type: event_type.to_owned(),
+        payload: json!({"agent": {"id": hosted.agent, "router_id": hosted.router}}),
+    };
+    let interface = |event_type: &str, interface: &RouterInterface| Notice {
+        event_type: event_type.to_owned(),
+        payload: json!({"router_interface": interface}),
+    };
     match event {
+        Event::RouterHosted(added) => Some(routed("l3_agent.router.add", added)),
+        Event::RouterUnhosted(removed) => Some(routed("l3_agent.router.remove", removed)),
+        Event::RouterInterfaceAdded(added) => Some(interface("router.interface.create", added)),
+        Event::RouterInterfaceRemoved(removed) => Some(interface("router.interface.delete", removed)),
         Event::DhcpNetworkAdded(added) => Some(hosted("dhcp_agent.network.add", added)),
         Event::DhcpNetworkRemoved(removed) => Some(hosted("dhcp_agent.network.remove", removed)),
         Event::Tagged(tagged) => Some(of_tags(tagged, "end")),

@@ -86,6 +86,11 @@ pub(crate) fn dhcp(host: &str) -> AgentState {
     AgentState { availability_zone: Some("nova".into()), ..state(kind::DHCP, "dhcp_agent", host) }
 }
 
+/// The state an L3 agent reports.
+pub(crate) fn l3(host: &str) -> AgentState {
+    AgentState { availability_zone: Some("nova".into()), ..state(kind::L3, "l3_agent", host) }
+}
+
 fn state(agent_type: &str, topic: &str, host: &str) -> AgentState {
     AgentState {
         binary: "b".into(),

@@ -102,6 +102,8 @@ pub enum Check {
     NetworkSegments,
     /// `type:availability_zone_hint_list`
     AvailabilityZoneHints,
+    /// `type:dict_or_nodata` with the shape of a router's gateway.
+    GatewayInfo,
     /// `type:list_of_unique_strings` of at most so many characters each (tags).
     UniqueStrings(usize),
 }

@@ -100,6 +100,12 @@ pub static ALL: &[Extension] = &[
         "2018-05-01T10:00:00-00:00",
     ),
     extension(
+        "ext-gw-mode",
+        "Neutron L3 Configurable external gateway mode",
+        "Extension of the router abstraction for specifying whether SNAT should occur on the external gateway",
+        "2013-03-28T10:00:00-00:00",
+    ),
+    extension(
         "external-net",
         "Neutron external network",
         "Adds external network attribute to network resource.",
@@ -112,10 +118,40 @@ pub static ALL: &[Extension] = &[
         "2013-03-17T12:00:00-00:00",
     ),
     extension(
+        "extraroute",
+        "Neutron Extra Route",
+        "Extra routes configuration for L3 router",
+        "2013-02-01T10:00:00-00:00",
+    ),
+    extension(
+        "extraroute-atomic",
+        "Atomically add/remove extra routes",
+        "Edit extra routes of a router on server side by atomically adding/removing extra routes",
+        "2019-07-10T00:00:00+00:00",
+    ),
+    extension(
         "filter-validation",
         "Filter parameters validation",
         "Provides validation on filter parameters.",
         "2018-07-04T10:00:00-00:00",
+    ),
+    extension(
+        "fip-port-details",
+        "Floating IP Port Details Extension",
+        "Add port_details attribute to Floating IP resource",
+        "2018-04-09T10:00:00-00:00",
+    ),
+    extension(
+        "floating-ip-router-writable",
+        "Floating IP Router (writable)",
+        "Provides a writable router_id attribute for a floating IP resource.",
+        "2026-08-05T00:00:00-00:00",
+    ),
+    extension(
+        "floatingip-pools",
+        "Floating IP Pools Extension",
+        "Provides a floating IP pools API.",
+        "2018-03-21T10:00:00-00:00",
     ),
     extension(
         "ip-substring-filtering",
@@ -129,6 +165,19 @@ pub static ALL: &[Extension] = &[
         "L2 Adjacency",
         "Display L2 Adjacency for Neutron Networks.",
         "2016-04-12T16:00:00-00:00",
+    ),
+    extension("l3-ha", "HA Router extension", "Adds HA capability to routers.", "2014-04-26T00:00:00-00:00"),
+    extension(
+        "l3-port-ip-change-not-allowed",
+        "Prevent L3 router ports IP address change extension",
+        "Prevent change of IP address for some L3 router ports",
+        "2018-10-09T10:00:00-00:00",
+    ),
+    extension(
+        "l3_agent_scheduler",
+        "L3 Agent Scheduler",
+        "Schedule routers among l3 agents",
+        "2013-02-07T10:00:00-00:00",
     ),
     extension(
         "multi-provider",
@@ -148,6 +197,12 @@ pub static ALL: &[Extension] = &[
         "Network Availability Zone",
         "Availability zone support for network.",
         "2015-01-01T10:00:00-00:00",
+    ),
+    extension(
+        "network_ha",
+        "Network HA creation flag",
+        "Network high availability creation flag.",
+        "2023-04-27T10:00:00-00:00",
     ),
     extension(
         "pagination",
@@ -233,6 +288,18 @@ pub static ALL: &[Extension] = &[
         "If-Match constraints based on revision_number",
         "Extension indicating that If-Match based on revision_number is supported.",
         "2016-12-11T00:00:00-00:00",
+    ),
+    extension(
+        "router",
+        "Neutron L3 Router",
+        "Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.",
+        "2012-07-20T10:00:00-00:00",
+    ),
+    extension(
+        "router_availability_zone",
+        "Router Availability Zone",
+        "Availability zone support for router.",
+        "2015-01-01T10:00:00-00:00",
     ),
     extension("security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00"),
     extension(

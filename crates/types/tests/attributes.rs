@@ -26,8 +26,7 @@ fn is_defined_elsewhere(table: &ResourceTable, attribute: &Attribute) -> bool {
 }
 
 /// Attributes of the reference's effective maps that belong to extensions we do not serve yet.
-const NOT_SERVED: [(&str, &str); 12] = [
-    ("networks", "ha"),
+const NOT_SERVED: [(&str, &str); 17] = [
     ("networks", "qos_policy_id"),
     ("networks", "is_default"),
     ("networks", "dns_domain"),
@@ -39,10 +38,17 @@ const NOT_SERVED: [(&str, &str); 12] = [
     ("ports", "trunk_details"),
     ("ports", "dns_name"),
     ("ports", "dns_assignment"),
+    ("routers", "enable_ndp_proxy"),
+    ("routers", "conntrack_helpers"),
+    ("floatingips", "qos_policy_id"),
+    ("floatingips", "dns_name"),
+    ("floatingips", "dns_domain"),
+    ("floatingips", "port_forwardings"),
 ];
 
 /// Attributes that are shown, and may be null or false only, though their extension is not served.
-const SHOWN_UNSERVED: [&str; 3] = ["address-scope", "default-subnetpools", "subnet-segmentid-writable"];
+const SHOWN_UNSERVED: [&str; 6] =
+    ["address-scope", "default-subnetpools", "dvr", "l3-flavors", "qos-gateway-ip", "subnet-segmentid-writable"];
 
 /// Attributes that differ from the reference's for a reason. Its groups are always stateful unless they say otherwise,
 /// since it fills that in before it would look at what the project has chosen.
@@ -129,6 +135,12 @@ fn validator(check: Check) -> Option<Value> {
         Check::ExtraDhcpOpts => json!({"type:list_of_any_key_specs_or_none": dhcp_option_specs()}),
         Check::NetworkSegments => json!({"type:network_segments": null}),
         Check::AvailabilityZoneHints => json!({"type:availability_zone_hint_list": null}),
+        Check::GatewayInfo => json!({"type:dict_or_nodata": {
+            "network_id": {"type:uuid": null, "required": true},
+            "external_fixed_ips": {"type:fixed_ips": null, "required": false},
+            "enable_snat": {"type:boolean": null, "required": false, "convert_to": "convert_to_boolean"},
+            "qos_policy_id": {"type:uuid_or_none": null, "required": false},
+        }}),
         Check::UniqueStrings(length) => json!({"type:list_of_unique_strings": length}),
     };
     Some(validator)

@@ -11,7 +11,7 @@ use types::NetworkType;
 
 use crate::policy::Policy;
 
-use super::{Config, Mechanism, Ml2, Quotas, VifType};
+use super::{Config, L3, Mechanism, Ml2, Quotas, RouterScheduler, VifType};
 
 /// What `core_plugin` may be: upstream's entry point, and the class behind it.
 const CORE_PLUGINS: [&str; 2] = ["ml2", "neutron.plugins.ml2.plugin.Ml2Plugin"];
@@ -59,6 +59,7 @@ impl Config {
             dhcp_agents_per_network: options.get("DEFAULT", "dhcp_agents_per_network")?,
             network_auto_schedule: options.get("DEFAULT", "network_auto_schedule")?,
             allow_automatic_dhcp_failover: options.get("DEFAULT", "allow_automatic_dhcp_failover")?,
+            l3: l3(options)?,
             dhcp_load_type: options.get("DEFAULT", "dhcp_load_type")?,
             default_availability_zones: options.get("DEFAULT", "default_availability_zones")?,
             dns_domain: options.get("DEFAULT", "dns_domain")?,
@@ -140,6 +141,43 @@ fn base_mac(options: &Options) -> Result<[u8; 6], ConfigError> {
     }
     let allowed = ["a unicast MAC address such as fa:16:3e:00:00:00"];
     Err(options.refuse("DEFAULT", "base_mac", "not a unicast MAC address", &allowed))
+}
+
+fn l3(options: &Options) -> Result<L3, ConfigError> {
+    const CIDR: &str = "l3_ha_net_cidr";
+    let cidr: String = options.get("DEFAULT", CIDR)?;
+    let prefix: Option<ipnet::IpNet> = cidr.parse().ok();
+    let ha_net_cidr = prefix.filter(|prefix| prefix.trunc() == *prefix);
+    let set = |name: &str| options.get::<Option<String>>("DEFAULT", name).map(|text| text.filter(|t| !t.is_empty()));
+    Ok(L3 {
+        scheduler: router_scheduler(options)?,
+        auto_schedule: options.get("DEFAULT", "router_auto_schedule")?,
+        allow_automatic_failover: options.get("DEFAULT", "allow_automatic_l3agent_failover")?,
+        enable_snat_by_default: options.get("DEFAULT", "enable_snat_by_default")?,
+        ha: options.get("DEFAULT", "l3_ha")?,
+        max_agents_per_router: options.get("DEFAULT", "max_l3_agents_per_router")?,
+        ha_net_cidr: ha_net_cidr
+            .ok_or_else(|| options.refuse("DEFAULT", CIDR, "not the prefix of a network", &["169.254.192.0/18"]))?,
+        ha_network_type: set("l3_ha_network_type")?,
+        ha_network_physical_name: set("l3_ha_network_physical_name")?,
+    })
+}
+
+/// By the name of upstream's class, with or without its module.
+fn router_scheduler(options: &Options) -> Result<RouterScheduler, ConfigError> {
+    const NAME: &str = "router_scheduler_driver";
+    const ALLOWED: [&str; 3] = [
+        "neutron.scheduler.l3_agent_scheduler.LeastRoutersScheduler",
+        "neutron.scheduler.l3_agent_scheduler.AZLeastRoutersScheduler",
+        "neutron.scheduler.l3_agent_scheduler.ChanceScheduler",
+    ];
+    let named: String = options.get("DEFAULT", NAME)?;
+    match named.rsplit('.').next().unwrap_or_default() {
+        "LeastRoutersScheduler" => Ok(RouterScheduler::LeastRouters),
+        "AZLeastRoutersScheduler" => Ok(RouterScheduler::AzLeastRouters),
+        "ChanceScheduler" => Ok(RouterScheduler::Chance),
+        _ => Err(options.refuse("DEFAULT", NAME, "no such scheduler", &ALLOWED)),
+    }
 }
 
 fn quotas(options: &Options) -> Result<Quotas, ConfigError> {

@@ -20,13 +20,15 @@ use std::{net::IpAddr, sync::Arc};
 use db::Tx;
 use serde_json::Value;
 use types::{
-    AgentId, NetworkId, NetworkType,
+    AgentId, NetworkId, NetworkType, RouterId,
     address_group::AddressGroup,
     agent::Agent,
     default_security_group_rule::DefaultSecurityGroupRule,
     default_statefulness::DefaultStatefulness,
+    floatingip::FloatingIp,
     network::Network,
     port::Port,
+    router::{Router, RouterInterface},
     security_group::{SecurityGroup, SecurityGroupRule},
     subnet::Subnet,
 };
@@ -131,6 +133,45 @@ pub enum Event {
     DhcpNetworkAdded(Hosted),
     /// An operator took a network from a DHCP agent.
     DhcpNetworkRemoved(Hosted),
+    /// A router was made.
+    RouterCreated(Arc<Router>),
+    /// A router was changed.
+    RouterUpdated(Arc<Router>),
+    /// A router is gone.
+    RouterDeleted(Arc<Router>),
+    /// A router is on another subnet.
+    RouterInterfaceAdded(Arc<RouterInterface>),
+    /// A router is no longer on a subnet.
+    RouterInterfaceRemoved(Arc<RouterInterface>),
+    /// An operator gave a router to an L3 agent.
+    RouterHosted(HostedRouter),
+    /// An operator took a router from an L3 agent.
+    RouterUnhosted(HostedRouter),
+    /// A router is no longer an L3 agent's by a change of its own.
+    RouterLeft(HostedRouter),
+    /// A floating IP was made.
+    FloatingIpCreated {
+        /// As it is.
+        floatingip: Arc<FloatingIp>,
+        /// The port that it stands for, where the compute service is to hear of it.
+        inside: Vec<Arc<Port>>,
+    },
+    /// A floating IP was changed, by a request or with its port.
+    FloatingIpUpdated {
+        /// As it was.
+        before: Arc<FloatingIp>,
+        /// As it is now.
+        after: Arc<FloatingIp>,
+        /// The ports that it stood and stands for, where the compute service is to hear of it.
+        inside: Vec<Arc<Port>>,
+    },
+    /// A floating IP is gone.
+    FloatingIpDeleted {
+        /// As it was.
+        floatingip: Arc<FloatingIp>,
+        /// The port that it stood for, where the compute service is to hear of it.
+        inside: Vec<Arc<Port>>,
+    },
     /// An operator changed an agent.
     AgentUpdated {
         /// As it is now.
@@ -169,6 +210,17 @@ pub struct Tagged {
 pub struct Hosted {
     /// The network.
     pub network: NetworkId,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its host.
+    pub host: String,
+}
+
+/// A router on an L3 agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostedRouter {
+    /// The router.
+    pub router: RouterId,
     /// The agent.
     pub agent: AgentId,
     /// Its host.
@@ -240,6 +292,12 @@ impl Event {
             | ("security_groups_default_statefulness", Action::Delete, Self::DefaultStatefulnessDeleted(choice)) => {
                 json(&**choice)
             }
+            ("router", Action::Create, Self::RouterCreated(router))
+            | ("router", Action::Update, Self::RouterUpdated(router))
+            | ("router", Action::Delete, Self::RouterDeleted(router)) => json(&**router),
+            ("floatingip", Action::Create, Self::FloatingIpCreated { floatingip, .. })
+            | ("floatingip", Action::Update, Self::FloatingIpUpdated { after: floatingip, .. })
+            | ("floatingip", Action::Delete, Self::FloatingIpDeleted { floatingip, .. }) => json(&**floatingip),
             ("agent", Action::Update, Self::AgentUpdated { agent, .. })
             | ("agent", Action::Delete, Self::AgentDeleted(agent)) => json(&**agent),
             _ => None,

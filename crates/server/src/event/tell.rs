@@ -15,15 +15,15 @@ use std::{
 use db::Conn;
 use serde::{Deserialize, Serialize};
 use types::{
-    AddressGroupId, NetworkId, NetworkType, PortId, SecurityGroupId, SubnetId, network::Network, port::FixedIp,
-    port::Port, subnet::Subnet,
+    AddressGroupId, NetworkId, NetworkType, PortId, RouterId, SecurityGroupId, SubnetId, floatingip::FloatingIp,
+    network::Network, port::FixedIp, port::Port, subnet::Subnet,
 };
 
-use super::{Event, Hosted};
+use super::{Event, Hosted, HostedRouter};
 use crate::{
     Ctx, Error, Result, l2_population, provisioning,
-    resource::{self, Resource},
-    rpc::{dhcp_agent, l2_agent},
+    resource::{self, Resource, floatingip},
+    rpc::{dhcp_agent, l2_agent, l3_agent},
 };
 
 /// What has happened, as agents need it.
@@ -46,6 +46,12 @@ pub(super) enum News {
     DhcpAgentSwitched { host: String, admin_state_up: bool },
     TunnelEndDeleted { overlay: NetworkType, address: IpAddr },
     L2Population(l2_population::News),
+    RouterChanged { id: RouterId },
+    RoutersChanged { ids: Vec<RouterId> },
+    RouterDeleted { id: RouterId },
+    RouterHosted { router_id: RouterId, host: String },
+    RouterUnhosted { router_id: RouterId, host: String },
+    L3AgentSwitched { host: String, admin_state_up: bool },
 }
 
 /// The resource it is about, where it is at hand.
@@ -121,9 +127,34 @@ impl Telling {
             Event::TunnelEndDeleted { overlay, address } => {
                 (News::TunnelEndDeleted { overlay, address }, Known::Nothing)
             }
+            Event::AgentUpdated { agent, switched: true } if agent.agent_type == types::agent::kind::L3 => {
+                let (host, admin_state_up) = (agent.host.clone(), agent.admin_state_up);
+                (News::L3AgentSwitched { host, admin_state_up }, Known::Nothing)
+            }
+            // One without outside has nothing to do yet, unless it is to be had in several places.
+            Event::RouterCreated(router) if router.ha || router.gw_port_id.is_some() => {
+                (News::RouterChanged { id: router.id }, Known::Nothing)
+            }
+            Event::RouterUpdated(router) => (News::RouterChanged { id: router.id }, Known::Nothing),
+            Event::RouterDeleted(router) => (News::RouterDeleted { id: router.id }, Known::Nothing),
+            Event::RouterInterfaceAdded(interface) | Event::RouterInterfaceRemoved(interface) => {
+                (News::RouterChanged { id: interface.id }, Known::Nothing)
+            }
+            Event::RouterHosted(HostedRouter { router, host, .. }) => {
+                (News::RouterHosted { router_id: router, host }, Known::Nothing)
+            }
+            Event::RouterUnhosted(HostedRouter { router, host, .. })
+            | Event::RouterLeft(HostedRouter { router, host, .. }) => {
+                (News::RouterUnhosted { router_id: router, host }, Known::Nothing)
+            }
+            Event::FloatingIpCreated { floatingip, .. } | Event::FloatingIpDeleted { floatingip, .. } => {
+                (carried_by(&[&floatingip])?, Known::Nothing)
+            }
+            Event::FloatingIpUpdated { before, after, .. } => (carried_by(&[&before, &after])?, Known::Nothing),
             // A network without subnets has nothing that an agent could do, a group without ports or rules neither, and
             // a change of status is the agent's own news.
             Event::NetworkCreated(_)
+            | Event::RouterCreated(_)
             | Event::SecurityGroupCreated(_)
             | Event::SecurityGroupUpdated(_)
             | Event::SecurityGroupRuleUpdated(_)
@@ -166,9 +197,14 @@ impl Telling {
             | News::PortDeleted { id, .. } => id.hash(&mut hasher),
             News::SecurityGroupRulesChanged { id } => id.hash(&mut hasher),
             News::AddressesChanged { id } => id.hash(&mut hasher),
-            News::DhcpAgentSwitched { host, .. } => host.hash(&mut hasher),
+            News::DhcpAgentSwitched { host, .. } | News::L3AgentSwitched { host, .. } => host.hash(&mut hasher),
             News::TunnelEndDeleted { address, .. } => address.hash(&mut hasher),
             News::L2Population(news) => news.network().hash(&mut hasher),
+            News::RouterChanged { id: router_id }
+            | News::RouterDeleted { id: router_id }
+            | News::RouterHosted { router_id, .. }
+            | News::RouterUnhosted { router_id, .. } => router_id.hash(&mut hasher),
+            News::RoutersChanged { ids } => ids.hash(&mut hasher),
         }
         usize::try_from(hasher.finish() >> 32).unwrap_or_default()
     }
@@ -195,6 +231,7 @@ impl Telling {
             News::SubnetUpdated { id, .. } => {
                 let Some(subnet) = self.subnet(ctx, *id).await? else { return Ok(()) };
                 dhcp_agent::subnet_updated(ctx, &subnet).await?;
+                l3_agent::subnet_updated(ctx, subnet.id).await?;
                 if !subnet.enable_dhcp {
                     provisioning::release_unserved(&own(ctx), subnet.network_id).await;
                 }
@@ -219,6 +256,9 @@ impl Telling {
                     if *wiring {
                         l2_agent::port_changed(ctx, &port).await?;
                     }
+                    if *dhcp {
+                        l3_agent::port_updated(ctx, &port).await?;
+                    }
                 }
                 l2_agent::members_changed(ctx, groups.iter().copied()).await
             }
@@ -239,6 +279,17 @@ impl Telling {
             }
             News::DhcpNetworkAdded { network_id, host } => dhcp_agent::network_added(ctx, *network_id, host).await,
             News::DhcpNetworkRemoved { network_id, host } => dhcp_agent::network_removed(ctx, *network_id, host).await,
+            News::RouterChanged { id } => l3_agent::router_updated(ctx, *id).await,
+            News::RoutersChanged { ids } => {
+                for id in ids {
+                    l3_agent::router_updated(ctx, *id).await?;
+                }
+                Ok(())
+            }
+            News::RouterDeleted { id } => l3_agent::router_deleted(ctx, *id).await,
+            News::RouterHosted { router_id, host } => l3_agent::router_hosted(ctx, *router_id, host).await,
+            News::RouterUnhosted { router_id, host } => l3_agent::router_unhosted(ctx, *router_id, host).await,
+            News::L3AgentSwitched { host, admin_state_up } => l3_agent::agent_updated(ctx, host, *admin_state_up).await,
             News::DhcpAgentSwitched { host, admin_state_up } => {
                 dhcp_agent::agent_updated(ctx, host, *admin_state_up).await
             }
@@ -271,6 +322,15 @@ impl Telling {
             Known::Port(port) => Ok(Some(Arc::clone(port))),
             _ => current(ctx, &id.to_string()).await,
         }
+    }
+}
+
+/// The routers that carry these floating IPs have to hear of them.
+fn carried_by(floatingips: &[&FloatingIp]) -> Option<News> {
+    match floatingip::routers_of(floatingips).as_slice() {
+        [] => None,
+        [id] => Some(News::RouterChanged { id: *id }),
+        ids => Some(News::RoutersChanged { ids: ids.to_vec() }),
     }
 }
 

@@ -76,7 +76,7 @@ fn network_id(text: &str) -> Result<NetworkId> {
 }
 
 /// These lists show more than a resource does by itself: what `more` adds.
-async fn collection<R: Resource>(
+pub(super) async fn collection<R: Resource>(
     ctx: &Ctx,
     request: &Request,
     ids: Vec<db::Value>,

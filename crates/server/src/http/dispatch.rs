@@ -10,15 +10,17 @@ use tracing::Instrument;
 
 use super::{
     Answer, Request, address_groups, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery,
-    healthcheck, metrics, port_bindings, quota, rbac_policies, tags, verb,
+    floatingip_pools, healthcheck, l3_schedule, metrics, port_bindings, quota, rbac_policies, router_actions, tags,
+    verb,
 };
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
         Resource, address_group::AddressGroup, agent::Agent, default_security_group_rule::DefaultSecurityGroupRule,
-        default_statefulness::DefaultStatefulness, network::Network, port::Port, rbac_policy::RbacPolicy,
-        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, subnet::Subnet,
+        default_statefulness::DefaultStatefulness, floatingip::FloatingIp, network::Network, port::Port,
+        rbac_policy::RbacPolicy, router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule,
+        subnet::Subnet,
     },
 };
 
@@ -81,6 +83,12 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
         ("address-groups" | "address_groups", [group, action @ ("add_addresses" | "remove_addresses")]) => {
             address_groups::change(ctx, request, group, action).await
         }
+        ("agents", [agent, "l3-routers", rest @ ..]) => l3_schedule::routers(ctx, request, agent, rest).await,
+        ("floatingip_pools", []) => floatingip_pools::answer(ctx, request).await,
+        ("routers", [router, "l3-agents"]) => l3_schedule::agents(ctx, request, router).await,
+        ("routers", [router, action]) if router_actions::ACTIONS.contains(action) => {
+            Box::pin(router_actions::answer(ctx, request, router, action)).await
+        }
         ("quotas", rest) => quota::answer(ctx, request, rest).await,
         ("availability_zones", rest) => availability_zones::answer(ctx, request, rest).await,
         ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
@@ -107,6 +115,8 @@ async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, re
         }
         "security-groups" | "security_groups" => verbs::<SecurityGroup>(ctx, request, rest).await,
         "security-group-rules" | "security_group_rules" => verbs::<SecurityGroupRule>(ctx, request, rest).await,
+        "routers" => Box::pin(verbs::<Router>(ctx, request, rest)).await,
+        "floatingips" => Box::pin(verbs::<FloatingIp>(ctx, request, rest)).await,
         "rbac-policies" | "rbac_policies" => verbs::<RbacPolicy>(ctx, request, rest).await,
         _ => Err(Refusal::no_such_path().into()),
     }

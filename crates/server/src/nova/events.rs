@@ -54,13 +54,21 @@ pub(super) fn of(
         _ => None,
     };
     let data = match (event, announced) {
+        // Upstream tells of a floating IP whoever changed it; here a port's end takes it along, and is told itself.
+        (
+            Event::FloatingIpCreated { inside, .. }
+            | Event::FloatingIpUpdated { inside, .. }
+            | Event::FloatingIpDeleted { inside, .. },
+            _,
+        ) if settings.data_changes => inside.iter().filter_map(|port| told(port, CHANGED, None)).collect(),
+
         (Event::PortUpdated { after, .. }, Some(by)) if settings.data_changes && by.is_of("port", Action::Update) => {
-            told(after, CHANGED, None)
+            Vec::from_iter(told(after, CHANGED, None))
         }
         (Event::PortDeleted(port), Some(by)) if settings.data_changes && by.is_of("port", Action::Delete) => {
-            told(port, DELETED, None)
+            Vec::from_iter(told(port, DELETED, None))
         }
-        _ => None,
+        _ => Vec::new(),
     };
     status.into_iter().chain(data)
 }

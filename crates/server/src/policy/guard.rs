@@ -9,7 +9,7 @@ use oslo::{
     policy::{Credentials, Fault, RuleId, Rules},
 };
 use serde_json::{Map, Value};
-use types::attribute::{Attribute, Default, ResourceTable};
+use types::attribute::{Attribute, Check, Default, ResourceTable};
 
 use super::{Parents, Subject};
 use crate::{Refusal, Result};
@@ -239,8 +239,11 @@ impl Demand {
         let attributes = guarded
             .map(|attribute| {
                 let rule = format!("{action}:{}", attribute.name);
-                let items = given.get(attribute.name).and_then(Value::as_array).into_iter().flatten();
-                let members = items.filter_map(Value::as_object).flat_map(Map::keys);
+                let value = given.get(attribute.name);
+                let items = value.and_then(Value::as_array).into_iter().flatten();
+                // Only of gateways does the reference know the members of the object.
+                let object = value.filter(|_| attribute.check == Check::GatewayInfo);
+                let members = items.chain(object).filter_map(Value::as_object).flat_map(Map::keys);
                 Guarded { members: members.map(|member| format!("{rule}:{member}")).collect(), rule }
             })
             .collect();

@@ -80,12 +80,9 @@ impl Resource for Network {
         let mut tx = ctx.db().begin().await?;
         let network: Self = find(ctx, &mut tx, id).await?;
         condition.check(&network.standard)?;
+        let mut events = super::floatingip::remove_idle_on(ctx, &mut tx, network.id).await?;
         refuse_if_used(&mut tx, network.id).await?;
-        let mut events = super::port::delete_all_of_network(ctx, &mut tx, network.id).await?;
-        events.extend(super::subnet::delete_all_of_network(ctx, &mut tx, network.id).await?);
-        segment::release(&mut tx, &ctx.config().ml2, &network.segments).await?;
-        rows::network_delete(&mut tx, &network).await?;
-        events.push(Event::NetworkDeleted(Arc::new(network)));
+        events.extend(remove(ctx, &mut tx, network).await?);
         let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
         recorded.emit(ctx).await;
@@ -93,11 +90,23 @@ impl Resource for Network {
     }
 }
 
+/// Removes a network that nothing uses; the events are to be recorded with it.
+pub(super) async fn remove(ctx: &Ctx, tx: &mut Tx, network: Network) -> Result<Vec<Event>> {
+    let mut events = super::port::delete_all_of_network(ctx, tx, network.id).await?;
+    events.extend(super::subnet::delete_all_of_network(ctx, tx, network.id).await?);
+    segment::release(tx, &ctx.config().ml2, &network.segments).await?;
+    rows::network_delete(tx, &network).await?;
+    events.push(Event::NetworkDeleted(Arc::new(network)));
+    Ok(events)
+}
+
 /// Writes one new network with its segments.
-async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Network> {
+pub(super) async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Network> {
     let config = ctx.config();
     let project_id = given.text("project_id").unwrap_or_default().to_owned();
-    super::security_group::ensure_default(ctx, tx, &project_id).await?;
+    if !project_id.is_empty() {
+        super::security_group::ensure_default(ctx, tx, &project_id).await?;
+    }
     let description = given.text("description").unwrap_or_default();
     let mut network = Network {
         name: given.text("name").unwrap_or_default().to_owned(),
@@ -119,6 +128,9 @@ async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Network> {
     network.segments = segment::claim(tx, &config.ml2, network.id, &wanted, network.router_external).await?;
     network.mtu = mtu(ctx, &network, given.int("mtu").unwrap_or(0))?;
     rows::network_update(tx, &network).await?;
+    if given.bool("ha") == Some(true) {
+        super::router::ha::claim_network(tx, ctx.project_id(), network.id).await?;
+    }
     Ok(network)
 }
 
@@ -182,7 +194,10 @@ async fn change_access(tx: &mut Tx, network: &mut Network, given: &Attributes) -
     }
     match given.bool("router:external") {
         Some(true) if !network.router_external => rows::external_set(tx, network).await?,
-        Some(false) if network.router_external => rows::external_clear(tx, network.id).await?,
+        Some(false) if network.router_external => {
+            super::router_port::refuse_gateways(tx, network.id).await?;
+            rows::external_clear(tx, network.id).await?;
+        }
         _ => {}
     }
     network.shared = given.bool("shared").unwrap_or(network.shared);

@@ -14,7 +14,7 @@ use types::{
     port::{AddressPair, Binding, ExtraDhcpOpt},
 };
 
-use super::{Condition, Resource, find, find_all, find_any, security_group};
+use super::{Condition, Resource, find, find_all, find_any, floatingip, router_port, security_group};
 use crate::{
     Ctx, Error, Refusal, Result,
     binding::{self, Agents, vif_type},
@@ -72,9 +72,10 @@ impl Resource for Port {
         let mut tx = ctx.db().begin().await?;
         let port: Self = find(ctx, &mut tx, id).await?;
         condition.check(&port.standard)?;
-        ipam::release(&ctx.parts.ipam, &mut tx, &port.fixed_ips).await?;
-        rows::ports_delete(&mut tx, std::slice::from_ref(&port)).await?;
-        let recorded = event::record(ctx, &mut tx, vec![Event::PortDeleted(Arc::new(port))]).await?;
+        router_port::refuse_deletion(&mut tx, &port).await?;
+        let mut events = floatingip::leave_port(ctx, &mut tx, &port).await?;
+        events.extend(remove_all(ctx, &mut tx, vec![port]).await?);
+        let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
         recorded.emit(ctx).await;
         Ok(())
@@ -84,6 +85,11 @@ impl Resource for Port {
 /// Removes every port of a network about to be deleted; the events are to be recorded with it.
 pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -> Result<Vec<Event>> {
     let ports: Vec<Port> = find_all(ctx, tx, &ListQuery::default().matching("network_id", network)).await?;
+    remove_all(ctx, tx, ports).await
+}
+
+/// Removes ports, whoever they belong to; the events are to be recorded with it.
+pub(super) async fn remove_all(ctx: &Ctx, tx: &mut Tx, ports: Vec<Port>) -> Result<Vec<Event>> {
     for port in &ports {
         ipam::release(&ctx.parts.ipam, tx, &port.fixed_ips).await?;
     }
@@ -104,11 +110,13 @@ pub async fn create_unmetered(ctx: &Ctx, given: Attributes) -> Result<Port> {
     Ok(port)
 }
 
-async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<Vec<Port>> {
+pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<Vec<Port>> {
     let networks = networks_of(ctx, tx, given).await?;
     let mut ports = Vec::with_capacity(given.len());
     for given in given {
-        ports.push(described(&networks, given)?);
+        let port = described(&networks, given)?;
+        router_port::refuse_foreign_router(ctx, tx, &port).await?;
+        ports.push(port);
     }
     choose_macs(ctx, tx, &mut ports, given).await?;
     allocate_addresses(ctx, tx, &mut ports, given).await?;
@@ -357,10 +365,16 @@ fn dhcp_options(current: &[ExtraDhcpOpt], given: &Attributes) -> Vec<ExtraDhcpOp
 
 // ===== update =====
 
-async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Result<Port> {
+pub(super) async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, given: &Attributes) -> Result<Port> {
     refuse_too_much(ctx, given)?;
     let mut after = before.clone();
     change_plain(&mut after, given);
+    if after.device_id != before.device_id || after.device_owner != before.device_owner {
+        router_port::refuse_foreign_router(ctx, tx, &after).await?;
+    }
+    if given.contains("fixed_ips") {
+        floatingip::refuse_address_change(tx, before, given).await?;
+    }
     change_mac(ctx, tx, before, &mut after, given).await?;
     change_addresses(ctx, tx, before, &mut after, given).await?;
     change_security(ctx, tx, before, &mut after, given).await?;
@@ -490,6 +504,19 @@ async fn bind_now(ctx: &Ctx, tx: &mut Tx, old_host: &str, port: &mut Port) -> Re
     let network: Network = find_any(ctx, tx, &port.network_id.to_string()).await?;
     let level = binding::bind(ctx, tx, &mut Agents::default(), port, &network.segments).await?;
     rows::binding_replace(tx, port.id, old_host, &port.binding, level.as_ref()).await?;
+    Ok(())
+}
+
+/// Binds a port of a router to the host of its agent.
+pub async fn bind_to(ctx: &Ctx, id: PortId, host: &str) -> Result<()> {
+    let mut tx = ctx.db().begin().await?;
+    let before: Port = find_any(ctx, &mut tx, &id.to_string()).await?;
+    let given = Attributes([("binding:host_id".to_owned(), host.into())].into_iter().collect());
+    let after = change(ctx, &mut tx, &before, &given).await?;
+    let bound = Event::PortUpdated { before: Arc::new(before), after: Arc::new(after) };
+    let recorded = event::record(ctx, &mut tx, vec![bound]).await?;
+    tx.commit().await?;
+    recorded.emit(ctx).await;
     Ok(())
 }
 

@@ -61,6 +61,7 @@ impl Resource for Subnet {
         for given in &given {
             let subnet = insert(ctx, &mut tx, given).await?;
             events.extend(add_auto_addresses(ctx, &mut tx, &subnet).await?);
+            events.extend(super::router::reach(ctx, &mut tx, &subnet).await?);
             subnets.push(subnet);
         }
         let made = subnets.iter().map(|subnet| Event::SubnetCreated(Arc::new(subnet.clone())));
@@ -116,7 +117,7 @@ pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -
 }
 
 /// Writes one new subnet with its pools.
-async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Subnet> {
+pub(super) async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Subnet> {
     let cidr = check::prefix(tx, given).await?;
     let mut subnet = from_attributes(given, cidr)?;
     check::create(ctx, &subnet)?;

@@ -1,14 +1,17 @@
 //! The server's side of the interfaces with the agents.
 //!
 //! [`serve`] takes requests from the bus and hands each to its endpoint: [`reports`], [`l2`], [`security_group`],
-//! [`dhcp`], [`metadata`]. What agents are told is in [`dhcp_agent`] and [`l2_agent`], whose functions are called from
-//! the one `match` of [`crate::event`].
+//! [`dhcp`], [`l3`], [`metadata`]. What agents are told is in [`dhcp_agent`], [`l2_agent`] and [`l3_agent`], whose
+//! functions are called from the one `match` of [`crate::event`].
 
 pub mod dhcp;
 pub mod dhcp_agent;
 mod failure;
 pub mod l2;
 pub mod l2_agent;
+pub mod l3;
+pub mod l3_agent;
+pub mod l3_router;
 pub mod metadata;
 pub mod reports;
 pub mod security_group;

@@ -30,6 +30,8 @@ static PLUGIN: &[&Interface] = &[
     &rpc::reports::INTERFACE,
     &rpc::metadata::INTERFACE,
 ];
+/// What is served on `q-l3-plugin`.
+static L3: &[&Interface] = &[&rpc::l3::INTERFACE];
 /// What is served on `q-reports-plugin`.
 static REPORTS: &[&Interface] = &[&rpc::reports::INTERFACE];
 
@@ -37,7 +39,12 @@ static REPORTS: &[&Interface] = &[&rpc::reports::INTERFACE];
 pub async fn serve(parts: Arc<Parts>, host: &str) {
     let plugin = parts.bus.listen(rpc::l2::TOPIC, host);
     let reports = parts.bus.listen(rpc::reports::TOPIC, host);
-    tokio::join!(listen(Arc::clone(&parts), plugin, PLUGIN), listen(Arc::clone(&parts), reports, REPORTS));
+    let l3 = parts.bus.listen(rpc::l3::TOPIC, host);
+    tokio::join!(
+        listen(Arc::clone(&parts), plugin, PLUGIN),
+        listen(Arc::clone(&parts), l3, L3),
+        listen(Arc::clone(&parts), reports, REPORTS)
+    );
 }
 
 async fn listen(parts: Arc<Parts>, mut listener: Listener, served: &'static [&'static Interface]) {
@@ -97,6 +104,7 @@ async fn dispatch(
         name if name == rpc::l2::INTERFACE.name => rpc::l2::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::dhcp::INTERFACE.name => rpc::dhcp::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::reports::INTERFACE.name => rpc::reports::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::l3::INTERFACE.name => Box::pin(rpc::l3::dispatch(endpoint, ctx, method, args)).await,
         name if name == rpc::metadata::INTERFACE.name => rpc::metadata::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::security_group::INTERFACE.name => {
             rpc::security_group::dispatch(endpoint, ctx, method, args).await
@@ -112,9 +120,10 @@ mod tests {
     #[test]
     fn every_interface_of_the_server_is_served() {
         for interface in rpc::INTERFACES {
-            let asked_of_us =
-                interface.methods.iter().any(|m| m.topic == rpc::l2::TOPIC || m.topic == rpc::reports::TOPIC);
-            assert_eq!(PLUGIN.iter().any(|served| served.name == interface.name), asked_of_us, "{}", interface.name);
+            let ours = [rpc::l2::TOPIC, rpc::reports::TOPIC, rpc::l3::TOPIC];
+            let asked_of_us = interface.methods.iter().any(|m| ours.contains(&m.topic));
+            let served = PLUGIN.iter().chain(L3).any(|served| served.name == interface.name);
+            assert_eq!(served, asked_of_us, "{}", interface.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Networks of dead agents are given to living ones.
+//! Networks and routers of dead agents are given to living ones.
 //!
 //! Every half `agent_down_time` the bindings of agents that have been silent for twice that time are removed, without
 //! telling the agent: should it come back, it finds no stale message. When the check itself comes late by more than
@@ -9,12 +9,12 @@ use std::{sync::Arc, time::Duration};
 use chrono::NaiveDateTime;
 use db::{
     agent::{self, Agent},
-    dhcp_binding,
+    dhcp_binding, l3_binding,
     standard::now,
 };
 use types::{NetworkId, agent::kind};
 
-use super::{choice, dhcp};
+use super::{choice, dhcp, l3};
 use crate::{Ctx, Error, Parts, Result};
 
 /// Looks after dead agents for as long as it is polled.
@@ -38,6 +38,11 @@ pub async fn run(parts: Arc<Parts>) {
             && let Err(error) = reschedule(&ctx).await
         {
             tracing::error!(%error, "could not take networks from dead DHCP agents");
+        }
+        if ctx.config().l3.allow_automatic_failover
+            && let Err(error) = reschedule_routers(&ctx).await
+        {
+            tracing::error!(%error, "could not take routers from dead L3 agents");
         }
         tokio::time::sleep(interval).await;
     }
@@ -82,6 +87,29 @@ pub async fn reschedule(ctx: &Ctx) -> Result<()> {
                 }
             }
             Err(error) => tracing::error!(%error, %network, "could not be given to another DHCP agent"),
+        }
+    }
+    Ok(())
+}
+
+/// Takes the routers of dead L3 agents from them and gives them to others, when there are any. Highly available routers
+/// look after themselves.
+pub async fn reschedule_routers(ctx: &Ctx) -> Result<()> {
+    let mut conn = ctx.db().reader().await?;
+    let limit = choice::dead_limit(ctx.config().agent_down_time);
+    let dead = l3_binding::bindings_of_silent_agents(&mut conn, now() - limit).await?;
+    let agents = if dead.is_empty() { Vec::new() } else { agent::agents(&mut conn, Some(kind::L3), None).await? };
+    drop(conn);
+    let lives = |a: &Agent| choice::is_alive(a.heartbeat_timestamp, now(), ctx.config().agent_down_time);
+    if !dead.is_empty() && !agents.iter().any(|agent| agent.admin_state_up && lives(agent)) {
+        tracing::warn!("no L3 agent lives that could take over the routers of the dead ones");
+        return Ok(());
+    }
+    for (router, agent) in dead {
+        let host = &agent.host;
+        tracing::warn!(%router, "taken from the L3 agent on {host}, which has been silent for {limit:?}");
+        if let Err(error) = l3::fail_over(ctx, router, &agent).await {
+            tracing::error!(%error, %router, "could not be given to another L3 agent");
         }
     }
     Ok(())

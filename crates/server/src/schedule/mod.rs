@@ -8,6 +8,7 @@
 pub mod choice;
 pub mod dhcp;
 pub mod failover;
+pub mod l3;
 
 #[cfg(test)]
 mod tests;

@@ -82,6 +82,7 @@ impl Check {
             Self::ExtraDhcpOpts => extra_dhcp_opts(value),
             Self::NetworkSegments => network_segments(value),
             Self::AvailabilityZoneHints => availability_zone_hints(value),
+            Self::GatewayInfo => gateway_info(value),
             Self::UniqueStrings(length) => list(value, |v| string(v, Some(length))),
         }
     }
@@ -421,6 +422,33 @@ fn is_dhcp_option(option: &Value) -> bool {
         && unless_null(value, |v| string(v, Some(255))).is_ok();
     let any = one_line(name, 64).is_ok() && unless_null(value, |v| one_line(v, 255)).is_ok();
     known && version && (route || any)
+}
+
+/// Null or empty for no gateway, else a network and what is asked of it.
+fn gateway_info(value: &mut Value) -> Verdict {
+    const KEYS: [&str; 4] = ["network_id", "external_fixed_ips", "enable_snat", "qos_policy_id"];
+    if is_falsy(value) {
+        return Ok(());
+    }
+    let members = dict(value)?;
+    if !members.contains_key(KEYS[0]) {
+        let provided = list_of(members.keys().map(String::as_str));
+        return refuse(format!(
+            "Validation of dictionary's keys failed. Expected keys: {{'network_id'}} Provided keys: {{{}}}",
+            provided.trim_matches(['[', ']'])
+        ));
+    }
+    let unexpected: Vec<&str> = members.keys().map(String::as_str).filter(|key| !KEYS.contains(key)).collect();
+    if !unexpected.is_empty() {
+        return refuse(format!("Unexpected keys supplied: {}", unexpected.join(", ")));
+    }
+    members.get(KEYS[0]).map_or(Ok(()), uuid)?;
+    members.get(KEYS[1]).map_or(Ok(()), fixed_ips)?;
+    members.get(KEYS[3]).map_or(Ok(()), |policy| unless_null(policy, uuid))?;
+    if let Some(snat) = value.as_object_mut().and_then(|members| members.get_mut(KEYS[2])) {
+        *snat = super::Convert::Boolean.apply(snat.take())?;
+    }
+    Ok(())
 }
 
 /// Each segment has at most the three provider attributes; what is left out or zero is chosen by the operation.

@@ -8,9 +8,11 @@ mod agent;
 mod binding;
 mod default_security_group_rule;
 mod default_statefulness;
+mod floatingip;
 mod network;
 mod port;
 mod rbac_policy;
+mod router;
 mod security_group;
 mod security_group_rule;
 mod subnet;
@@ -22,9 +24,11 @@ pub use agent::AGENT;
 pub use binding::BINDING;
 pub use default_security_group_rule::DEFAULT_SECURITY_GROUP_RULE;
 pub use default_statefulness::DEFAULT_STATEFULNESS;
+pub use floatingip::FLOATINGIP;
 pub use network::NETWORK;
 pub use port::{DEVICE_OWNER_LENGTH, PORT};
 pub use rbac_policy::RBAC_POLICY;
+pub use router::ROUTER;
 pub use security_group::SECURITY_GROUP;
 pub use security_group_rule::SECURITY_GROUP_RULE;
 pub use subnet::SUBNET;
@@ -41,6 +45,8 @@ pub static ALL: &[&ResourceTable] = &[
     &ADDRESS_GROUP,
     &DEFAULT_SECURITY_GROUP_RULE,
     &DEFAULT_STATEFULNESS,
+    &ROUTER,
+    &FLOATINGIP,
 ];
 
 /// Longest name, in characters.

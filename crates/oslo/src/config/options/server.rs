@@ -52,6 +52,24 @@ pub(super) static GROUPS: &[Group] = &[
                 .help("Whether a DHCP agent that asks is given networks without agent."),
             boolean("allow_automatic_dhcp_failover", true)
                 .help("Whether networks of a DHCP agent that is down are given to others."),
+            text("router_scheduler_driver")
+                .default("neutron.scheduler.l3_agent_scheduler.LeastRoutersScheduler")
+                .help("How an L3 agent is chosen for a router: Chance-, LeastRouters- or AZLeastRoutersScheduler."),
+            boolean("router_auto_schedule", true).help("Whether an L3 agent that asks is given routers without agent."),
+            boolean("allow_automatic_l3agent_failover", false)
+                .help("Whether routers of an L3 agent that is down are given to others."),
+            boolean("enable_snat_by_default", true)
+                .help("Whether what leaves by a router's gateway gets its address, where a request does not say."),
+            boolean("l3_ha", false).help("Whether routers are highly available, where a request does not say."),
+            int("max_l3_agents_per_router")
+                .min(0)
+                .default("3")
+                .help("L3 agents that have an instance of one HA router; 0 means all of them."),
+            text("l3_ha_net_cidr")
+                .default("169.254.192.0/18")
+                .help("Prefix of the network of each project's HA routers."),
+            text("l3_ha_network_type").help("Type of that network; the project's usual one when not set."),
+            text("l3_ha_network_physical_name").help("Physical network of that network."),
             choice("dhcp_load_type", &["networks", "subnets", "ports"])
                 .default("networks")
                 .help("What is counted as the load of a DHCP agent."),

@@ -67,6 +67,7 @@ pub static NETWORK: ResourceTable = ResourceTable {
         provider("provider:network_type").check(Check::String(32)),
         provider("provider:physical_network").check(Check::String(64)),
         provider("provider:segmentation_id").convert(Convert::Int),
+        Attribute::new("ha", "network_ha").create().default(Default::Bool(false)).convert(Convert::Boolean).hidden(),
         REVISION_NUMBER,
         TAGS,
         TAGS_ANY,
