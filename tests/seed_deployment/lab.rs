@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -20,10 +21,9 @@ use testkit::{
     mariadb::MariaDb,
     memcached::Memcached,
     nova::Nova,
+    nova_metadata,
     rabbitmq::Broker,
 };
-
-use super::nova_metadata;
 
 pub(super) const CONTROLLER: &str = "linux-node1";
 pub(super) const COMPUTE: &str = "linux-node2";
@@ -104,7 +104,7 @@ impl Lab {
             (5000, keystone.address()),
             (35357, keystone.address()),
             (8774, nova_address),
-            (8775, nova_metadata::start()?),
+            (8775, nova_metadata::serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)?),
         ];
         for (port, to) in parts {
             controller.forward(at("192.168.56.11", port)?, to)?;

@@ -11,7 +11,6 @@
 )]
 
 mod lab;
-mod nova_metadata;
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -15,11 +16,10 @@ use testkit::{
     host::{bridge, run},
     http::{Client, text},
     mariadb::MariaDb,
+    nova_metadata,
     process::{Signal, signal},
     rabbitmq::Broker,
 };
-
-use super::nova_metadata;
 
 /// The host with everything, and the one with instances only.
 pub(super) const HOSTS: [&str; 2] = ["one", "two"];
@@ -94,7 +94,11 @@ impl Lab {
             anyhow::Ok(node)
         };
         let nodes = [node("one", 11)?, node("two", 12)?];
-        for (port, to) in [(5672, broker.address()), (3306, mariadb.address()), (8775, nova_metadata::start()?)] {
+        for (port, to) in [
+            (5672, broker.address()),
+            (3306, mariadb.address()),
+            (8775, nova_metadata::serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)?),
+        ] {
             nodes[0].forward(at("192.168.56.11", port)?, to)?;
         }
         let mut lab = Self { server: None, agents: BTreeMap::new(), nodes, lan, _tunnels: tunnels, mariadb, broker };

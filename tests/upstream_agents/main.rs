@@ -14,8 +14,6 @@
 )]
 
 mod lab;
-#[path = "../seed_deployment/nova_metadata.rs"]
-mod nova_metadata;
 
 use std::time::{Duration, Instant};
 

@@ -23,6 +23,7 @@ pub mod mariadb;
 pub mod memcached;
 pub mod mysql_faults;
 pub mod nova;
+pub mod nova_metadata;
 pub mod postgres;
 #[cfg(feature = "programs")]
 pub mod process;
@@ -30,4 +31,6 @@ pub mod proxy;
 pub mod rabbitmq;
 #[cfg(feature = "programs")]
 pub mod standalone;
+#[cfg(feature = "programs")]
+pub mod virtual_machine;
 pub mod wait;

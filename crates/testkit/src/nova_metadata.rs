@@ -1,14 +1,13 @@
 //! The compute service's side of metadata: answers each request with the headers that it came with.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     thread,
 };
 
-/// Serves for as long as the test runs. Where it listens.
-pub(super) fn start() -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// Serves where this listens, for as long as the test runs. Where that is.
+pub fn serve(listener: TcpListener) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
