@@ -54,7 +54,7 @@ struct Words(Vec<(&'static str, String)>);
 
 impl Words {
     fn prepare(client: &Client) -> Self {
-        let make = |collection, mut attributes: Value| {
+        let make = |collection: &str, mut attributes: Value| {
             attributes.as_object_mut().unwrap().insert("project_id".into(), PROJECT.into());
             testkit::http::id(&client.create(collection, attributes).unwrap())
         };
@@ -79,7 +79,8 @@ impl Words {
         let port = make("ports", port);
         let query = format!("?name=default&project_id={PROJECT}");
         let default_group = testkit::http::id(&client.list("security-groups", &query).unwrap()[0]);
-        Self(vec![
+        let mut words = Self::routers(client, &make);
+        words.extend([
             ("$other_network", other),
             ("$other_subnet", other_subnet),
             ("$default_group", default_group),
@@ -92,7 +93,55 @@ impl Words {
             ("$rule", rule),
             ("$missing", MISSING.to_owned()),
             ("$project", PROJECT.to_owned()),
-        ])
+        ]);
+        Self(words)
+    }
+
+    /// A router between an external network and one inside, and what is in its way.
+    fn routers(client: &Client, make: &impl Fn(&str, Value) -> String) -> Vec<(&'static str, String)> {
+        let network = |cidr, attributes: Value, gateway: Value| {
+            let network = make("networks", attributes);
+            let mut subnet = json!({"network_id": network, "ip_version": 4, "cidr": cidr});
+            subnet.as_object_mut().unwrap().extend(gateway.as_object().unwrap().clone());
+            (network, make("subnets", subnet))
+        };
+        let put = |path: String, body: Value| client.json("PUT", &path, &body).unwrap();
+        let (external, external_subnet) = network("100.64.0.0/24", json!({"router:external": true}), json!({}));
+        let (inner, inner_subnet) = network("100.65.0.0/24", json!({}), json!({}));
+        let (_, bare_subnet) = network("100.66.0.0/24", json!({}), json!({"gateway_ip": null}));
+        let (_, overlapping) = network("100.65.0.0/25", json!({}), json!({}));
+        let address = json!([{"subnet_id": external_subnet, "ip_address": "100.64.0.10"}]);
+        let gateway = json!({"network_id": external, "external_fixed_ips": address});
+        let router = make("routers", json!({"external_gateway_info": gateway}));
+        let other = make("routers", json!({}));
+        let on = json!({"subnet_id": inner_subnet});
+        let interface = put(format!("/v2.0/routers/{router}/add_router_interface"), on).json();
+        let port = make("ports", json!({"network_id": inner, "fixed_ips": [{"ip_address": "100.65.0.20"}]}));
+        let double = json!([{"ip_address": "100.65.0.30"}, {"ip_address": "100.65.0.31"}]);
+        let double = make("ports", json!({"network_id": inner, "fixed_ips": double}));
+        let outside =
+            |address, port| json!({"floating_network_id": external, "floating_ip_address": address, "port_id": port});
+        let floating = make("floatingips", outside("100.64.0.20", Some(&port)));
+        let idle = make("floatingips", outside("100.64.0.21", None));
+        let routes = json!([{"destination": "100.67.0.0/24", "nexthop": "100.65.0.40"}]);
+        assert_eq!(put(format!("/v2.0/routers/{router}"), json!({"router": {"routes": routes}})).status, 200);
+        let held = testkit::http::id(&client.list("ports", &format!("?device_id={floating}")).unwrap()[0]);
+        vec![
+            ("$external_subnet", external_subnet),
+            ("$external", external),
+            ("$inner_subnet", inner_subnet),
+            ("$inner", inner),
+            ("$bare_subnet", bare_subnet),
+            ("$overlapping", overlapping),
+            ("$unlinked_router", other),
+            ("$router_interface", interface["port_id"].as_str().unwrap().to_owned()),
+            ("$router", router),
+            ("$behind", port),
+            ("$double", double),
+            ("$floating_port", held),
+            ("$floating", floating),
+            ("$idle", idle),
+        ]
     }
 
     fn fill(&self, text: &str) -> String {

@@ -50,10 +50,7 @@ pub(super) async fn agents(ctx: &Ctx, request: &Request, router: &str) -> Result
         return Err(Refusal::method_not_allowed().into());
     }
     require(ctx, "get_l3-agents")?;
-    let hosting = match router.parse() {
-        Ok(router) => hosting(ctx, router).await?,
-        Err(_) => Vec::new(),
-    };
+    let hosting = hosting(ctx, router_id(router)?).await?;
     let mut out = b"{\"agents\":[".to_vec();
     stream::write_items(&mut out, &hosting, &query::fields(&request.query))?;
     out.extend_from_slice(b"]}");
@@ -62,8 +59,7 @@ pub(super) async fn agents(ctx: &Ctx, request: &Request, router: &str) -> Result
 
 async fn hosting(ctx: &Ctx, router: RouterId) -> Result<Vec<Value>> {
     let mut conn = ctx.db().reader().await?;
-    let routers = resource::find_all::<Router>(ctx, &mut conn, &ListQuery::by_id(&router.to_string())).await?;
-    let Some(router) = routers.first() else { return Ok(Vec::new()) };
+    let router: Router = resource::find_any(ctx, &mut conn, &router.to_string()).await?;
     if router.ha {
         drop(conn);
         retrying(|| correct_states(ctx, router.id)).await?;

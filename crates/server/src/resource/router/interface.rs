@@ -83,7 +83,11 @@ impl Named {
     fn given(body: &Value) -> Result<Self> {
         fn id<T: std::str::FromStr>(body: &Value, key: &str) -> Result<Option<T>> {
             let Some(value) = body.get(key) else { return Ok(None) };
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = match value {
+                Value::Null => "None".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
             match text.parse() {
                 Ok(id) => Ok(Some(id)),
                 Err(_) => Err(Refusal::bad_request_of("router", format!("'{text}' is not a valid UUID")).into()),
@@ -140,7 +144,7 @@ async fn add_port(ctx: &Ctx, tx: &mut Tx, router: &Router, id: PortId) -> Result
         return Err(Refusal::bad_request_of("router", reason.trim_end_matches('.')).into());
     }
     refuse_overlap(ctx, tx, &others, &subnets).await?;
-    if subnets.iter().filter(|subnet| subnet.ip_version == 4).count() > 1 {
+    if before.fixed_ips.iter().filter(|ip| ip.ip_address.is_ipv4()).count() > 1 {
         return Err(Refusal::bad_request_of("router", "Cannot have multiple IPv4 subnets on router port").into());
     }
     refuse_outside_pools(ctx, &before, &subnets)?;
