@@ -48,8 +48,6 @@ impl Config {
                 confs: options.get("DEFAULT", "ha_confs_path")?,
                 vrrp_advert_int: options.get("DEFAULT", "ha_vrrp_advert_int")?,
                 vrrp_auth: some("ha_vrrp_auth_password")?.map(|password| (auth_type, Secret::new(password))),
-                vrrp_health_check_interval: options.get("DEFAULT", "ha_vrrp_health_check_interval")?,
-                no_track: true,
             },
             ..Self::new(options.host()?, state_path)
         })

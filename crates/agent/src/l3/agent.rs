@@ -5,6 +5,7 @@
 //! never the truth about this host, which is read anew each time.
 
 mod fetch;
+mod serving;
 mod status;
 mod work;
 
@@ -35,6 +36,7 @@ use types::{RouterId, agent::kind, device};
 use super::{
     config::Config,
     driver::{Driver, DriverError},
+    ha::watch::Serving,
     notification::{self, Hint},
     state::{State, Update},
 };
@@ -69,13 +71,14 @@ struct Agent {
     metadata: Proxies,
     state: Mutex<State>,
     statuses: Statuses,
+    serving: Serving,
     /// Something was put into the queue.
     wake: Notify,
     /// There is something to ask the server.
     ask: Notify,
     /// All routers are to be fetched again.
     resync: AtomicBool,
-    /// Tasks that wait for the end of a radvd each.
+    /// Tasks that wait for the end of a program each, or for a router to be served here or elsewhere.
     watchers: Mutex<JoinSet<()>>,
 }
 
@@ -98,6 +101,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
         metadata: Proxies::new(config.metadata_proxy.clone()),
         state: Mutex::default(),
         statuses: Statuses::default(),
+        serving: Serving::default(),
         wake: Notify::new(),
         ask: Notify::new(),
         resync: AtomicBool::new(true),
@@ -107,6 +111,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
     let mut helpers = JoinSet::new();
     helpers.spawn(Arc::clone(&agent).report(bus));
     helpers.spawn(Arc::clone(&agent).tell_statuses());
+    helpers.spawn(Arc::clone(&agent).tell_serving());
     helpers.spawn(Arc::clone(&agent).check());
     helpers.spawn(Arc::clone(&agent).mend(events));
 
@@ -210,6 +215,7 @@ impl Agent {
     /// Keeps the heartbeat's figures and listens to what it hears. The first report comes before the first question, as
     /// the server gives routers only to agents that it knows.
     async fn report(self: Arc<Self>, bus: Bus) {
+        self.reset_ha_ports().await;
         let mut state = identity(&self.config);
         state.configurations = self.configurations();
         let mut heartbeat = Heartbeat::start(bus, state, self.config.report_interval);

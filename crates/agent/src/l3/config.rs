@@ -62,10 +62,6 @@ pub struct Ha {
     pub vrrp_advert_int: u32,
     /// How advertisements are signed: type and password; none for not at all.
     pub vrrp_auth: Option<(String, Secret)>,
-    /// Seconds between two checks of the gateway; 0 for none.
-    pub vrrp_health_check_interval: u32,
-    /// The installed keepalived understands `no_track`.
-    pub no_track: bool,
 }
 
 impl Config {
@@ -90,13 +86,7 @@ impl Config {
             rtr_adv_interval: (30, 100),
             external_pids: state_path.join("external/pids"),
             cleanup_on_shutdown: false,
-            ha: Ha {
-                confs: state_path.join("ha_confs"),
-                vrrp_advert_int: 2,
-                vrrp_auth: None,
-                vrrp_health_check_interval: 0,
-                no_track: true,
-            },
+            ha: Ha { confs: state_path.join("ha_confs"), vrrp_advert_int: 2, vrrp_auth: None },
             system: System::current(),
         }
     }

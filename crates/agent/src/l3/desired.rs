@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use rpc::l3::{PrefixedIp, Router, RouterPort};
 use types::{FloatingIpId, Mac, PortId, RouterId, device};
 
-use super::{config::Config, nat::Rules, radvd::Radvd};
+use super::{config::Config, ha::keepalived::Keepalived, nat::Rules, radvd::Radvd};
 use crate::metadata::{
     Scope,
     proxy::{self, Place},
@@ -33,6 +33,8 @@ pub struct Wanted {
     pub parameters: BTreeMap<String, &'static str>,
     /// Its rules.
     pub rules: Rules,
+    /// Its keepalived, which then has the addresses and routes in its hands.
+    pub ha: Option<Keepalived>,
     /// Its radvd.
     pub radvd: Option<Radvd>,
     /// The way to the metadata service.
@@ -85,23 +87,31 @@ pub fn is_served(router: &Router, config: &Config) -> bool {
 }
 
 impl Wanted {
-    /// What this router needs.
-    pub fn new(router: &Router, config: &Config) -> Self {
+    /// What this router needs. `serves`: of an HA router, this host is the one that serves.
+    pub fn new(router: &Router, config: &Config, serves: bool) -> Self {
+        let serves = serves || !router.ha;
         let interfaces: Vec<&RouterPort> = router.interfaces.iter().filter(|port| port.admin_state_up).collect();
         let mut devices: Vec<Device> = interfaces.iter().map(|port| internal(port)).collect();
         devices.extend(router.gw_port.as_ref().map(|port| gateway(port, router)));
+        let routes = routes(router, &interfaces, config);
+        let ha = router.ha_interface.as_ref().filter(|_| router.ha).map(|port| {
+            let keepalived = Keepalived::new(router, port, &devices, &routes, config);
+            devices.push(Device { name: device::router_ha(port.id), ..internal(port) });
+            keepalived
+        });
         let scope = Scope::Router(router.id.to_string());
-        let metadata = config.enable_metadata_proxy.then(|| {
+        let metadata = (config.enable_metadata_proxy && serves).then(|| {
             let place = Place::Port(config.metadata_port);
             proxy::Wanted { scope, place }
         });
         Self {
             router: router.id,
             namespace: device::router_namespace(router.id),
-            routes: routes(router, &interfaces, config),
-            parameters: parameters(router, config),
-            rules: Rules::new(router, &interfaces, config),
-            radvd: Radvd::new(router.id, &interfaces, config),
+            routes,
+            parameters: parameters(router, config, serves),
+            rules: Rules::new(router, &interfaces, config, serves),
+            radvd: Radvd::new(router.id, &interfaces, config).filter(|_| serves),
+            ha,
             metadata,
             floating_ips: floating_ips(router),
             devices,
@@ -143,11 +153,12 @@ fn floating_ips(router: &Router) -> Vec<FloatingIp> {
     router.floating_ips.iter().map(one).collect()
 }
 
+const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 /// Routers answer for the addresses of a device on that device only, and take connections for real whose packets they
 /// did not see all of, as those that went another way before.
 const PARAMETERS: [(&str, &str); 9] = [
     ("net/ipv4/ip_forward", "1"),
-    ("net/ipv6/conf/all/forwarding", "1"),
+    (IPV6_FORWARDING, "1"),
     ("net/ipv4/conf/all/arp_ignore", "1"),
     ("net/ipv4/conf/all/arp_announce", "2"),
     // The first address of a subnet may go without the others.
@@ -159,12 +170,23 @@ const PARAMETERS: [(&str, &str); 9] = [
     ("net/ipv4/conf/default/promote_secondaries", "1"),
 ];
 
-fn parameters(router: &Router, config: &Config) -> BTreeMap<String, &'static str> {
-    let mut parameters: BTreeMap<String, &'static str> =
-        PARAMETERS.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
+/// The hosts of an HA router have the same Ethernet addresses, so the kernel must make no addresses of them.
+const HA_PARAMETERS: [(&str, &str); 3] = [
+    ("net/ipv4/ip_nonlocal_bind", "1"),
+    ("net/ipv6/conf/all/addr_gen_mode", "1"),
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
+];
+
+fn parameters(router: &Router, config: &Config, serves: bool) -> BTreeMap<String, &'static str> {
+    let more = HA_PARAMETERS.iter().filter(|_| router.ha);
+    let all = PARAMETERS.iter().chain(more).map(|(key, value)| ((*key).to_owned(), *value));
+    let mut parameters: BTreeMap<String, &'static str> = all.collect();
+    if !serves {
+        parameters.insert(IPV6_FORWARDING.to_owned(), "0");
+    }
     if let Some(port) = &router.gw_port {
         let has_gateway = gateways(port, config).iter().any(IpAddr::is_ipv6);
-        let accept = if has_gateway { "0" } else { "2" };
+        let accept = if has_gateway || !serves { "0" } else { "2" };
         parameters.insert(format!("net/ipv6/conf/{}/accept_ra", device::router_gateway(port.id)), accept);
     }
     parameters

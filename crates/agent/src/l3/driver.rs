@@ -4,9 +4,10 @@
 //! it was cut short.
 
 mod plan;
+mod program;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -14,18 +15,17 @@ use std::{
 
 use ipnet::IpNet;
 use kernel::{
-    Address, Host, Kernel, LinkChange, Namespace, Route, System,
-    conntrack::Connection,
-    file, missing_is_fine,
-    nft::NftError,
-    process::{self, Process, ProcessError, Signal, TERMINATE_GRACE},
+    Address, Host, Kernel, LinkChange, Namespace, Route, System, conntrack::Connection, missing_is_fine, nft::NftError,
+    process::ProcessError,
 };
-use tokio::task::JoinSet;
+use parking_lot::Mutex;
+use tokio::{task::JoinSet, time::Instant};
 use types::{Mac, RouterId, device};
 
 use super::{
     config::Config,
     desired::{Device, Hop, Wanted},
+    ha::keepalived,
     nat::{TABLE, Translations},
     radvd,
 };
@@ -33,8 +33,6 @@ use crate::{chain, interface::Pair, metadata::ADDRESS_V4};
 
 pub use plan::{Running, State, Step, is_router_device, plan};
 
-/// How long radvd may take to go into the background.
-const START_LIMIT: Duration = Duration::from_secs(20);
 /// How often a plan may uncover another one, as when an address takes its routes along.
 const ROUNDS: usize = 3;
 /// When neighbours are told of a new address: at once, and again in case the device was not wired yet, or the frame lost.
@@ -52,6 +50,9 @@ pub enum DriverError {
         "radvd is not installed, and hosts on IPv6 networks learn of their router from it; install the package radvd"
     )]
     RadvdMissing,
+    /// There is no keepalived.
+    #[error("keepalived is not installed, and decides which host serves an HA router; install the package keepalived")]
+    KeepalivedMissing,
     /// The kernel refused something.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
@@ -72,7 +73,9 @@ pub struct Driver<H: Host = System> {
     host: H,
     root: H::Kernel,
     /// Announcements that are still to be made.
-    announcing: parking_lot::Mutex<JoinSet<()>>,
+    announcing: Mutex<JoinSet<()>>,
+    /// When each keepalived was last asked for something.
+    signalled: Mutex<HashMap<RouterId, Instant>>,
 }
 
 /// What came of bringing a router in line.
@@ -88,6 +91,7 @@ impl From<ProcessError> for DriverError {
     fn from(error: ProcessError) -> Self {
         match error {
             ProcessError::NotInstalled(program) if program == radvd::PROGRAM => Self::RadvdMissing,
+            ProcessError::NotInstalled(program) if program == keepalived::PROGRAM => Self::KeepalivedMissing,
             other => Self::Process(other),
         }
     }
@@ -97,7 +101,7 @@ impl<H: Host> Driver<H> {
     /// The routers of a machine.
     pub fn new(config: Arc<Config>, host: H) -> Result<Self, DriverError> {
         let root = host.root()?;
-        Ok(Self { config, host, root, announcing: parking_lot::Mutex::default() })
+        Ok(Self { config, host, root, announcing: Mutex::default(), signalled: Mutex::default() })
     }
 
     /// The routers that have a namespace here.
@@ -110,12 +114,7 @@ impl<H: Host> Driver<H> {
     /// Whether a router has something here.
     pub fn has(&self, router: RouterId) -> bool {
         let namespaced = self.routers().is_ok_and(|routers| routers.contains(&router));
-        namespaced || file::exists(&self.config.radvd_file(router))
-    }
-
-    /// The radvd of a router, if it lives.
-    pub fn radvd(&self, router: RouterId) -> Result<Option<Process>, DriverError> {
-        Ok(Process::find(&self.config.radvd_pid(router), &router.to_string())?)
+        namespaced || self.has_programs(router)
     }
 
     /// Brings a router to what it shall have.
@@ -143,9 +142,7 @@ impl<H: Host> Driver<H> {
 
     /// Takes away everything of a router.
     pub async fn tear_down(&self, router: RouterId) -> Result<(), DriverError> {
-        self.stop_radvd(router).await?;
-        file::remove(&self.config.radvd_file(router))?;
-        file::remove(&self.config.radvd_pid(router))?;
+        self.end_programs(router).await?;
         let name = device::router_namespace(router);
         if let Some(inside) = self.enter(&name)? {
             for link in inside.links().await?.iter().filter(|link| is_router_device(link)) {
@@ -156,12 +153,11 @@ impl<H: Host> Driver<H> {
     }
 
     async fn state(&self, wanted: &Wanted) -> Result<State, DriverError> {
-        let mut state = State { radvd_file: file::read(&self.config.radvd_file(wanted.router))?, ..State::default() };
+        let mut state = State::default();
+        self.read_programs(wanted, &mut state)?;
         for device in &wanted.devices {
             state.taps.extend(self.root.link(&device.tap).await?.map(|link| (device.tap.clone(), link)));
         }
-        let running = self.radvd(wanted.router)?;
-        state.radvd = running.map(|it| Running { arguments: it.arguments(), here: it.is_in(&self.namespace(wanted)) });
         let Some(inside) = self.enter(&wanted.namespace)? else { return Ok(state) };
         state.namespace = true;
         state.links = inside.links().await?;
@@ -215,8 +211,8 @@ impl<H: Host> Driver<H> {
     }
 
     async fn step(&self, wanted: &Wanted, step: Step) -> Result<(), DriverError> {
+        let Some(step) = self.program_step(wanted, step).await? else { return Ok(()) };
         match step {
-            Step::StopRadvd => self.stop_radvd(wanted.router).await?,
             Step::CreateNamespace => {
                 self.host.namespace_delete(&wanted.namespace)?;
                 self.host.namespace_create(&wanted.namespace)?;
@@ -225,14 +221,6 @@ impl<H: Host> Driver<H> {
             Step::SetTap(name, change) => missing_is_fine(self.root.link_set(&name, &change).await)?,
             Step::CreatePair(device) => self.create_pair(wanted, &device).await?,
             Step::LoadRules(others) => self.load_rules(wanted, &others).await?,
-            Step::WriteRadvd => self.write_radvd(wanted)?,
-            Step::StartRadvd => self.start_radvd(wanted).await?,
-            Step::ReloadRadvd => {
-                if let Some(process) = self.radvd(wanted.router)? {
-                    process.signal(Signal::SIGHUP)?;
-                }
-            }
-            Step::RemoveRadvd => file::remove(&self.config.radvd_file(wanted.router))?,
             step => inside(&self.host.open(&wanted.namespace)?, step).await?,
         }
         Ok(())
@@ -251,30 +239,6 @@ impl<H: Host> Driver<H> {
         let ended = inside.connections_retain(4, |connection| is_current(translations, connection))?;
         if ended > 0 {
             tracing::info!(router = %wanted.router, ended, "ended connections of addresses that changed hands");
-        }
-        Ok(())
-    }
-
-    fn write_radvd(&self, wanted: &Wanted) -> Result<(), DriverError> {
-        let Some(radvd) = &wanted.radvd else { return Ok(()) };
-        file::make_directory(&self.config.ra_confs)?;
-        Ok(file::replace_with(&radvd.file, &radvd.text, 0o444)?)
-    }
-
-    async fn start_radvd(&self, wanted: &Wanted) -> Result<(), DriverError> {
-        let Some(radvd) = &wanted.radvd else { return Ok(()) };
-        file::make_directory(&self.config.external_pids)?;
-        // What its pid file names is not ours, or gone.
-        file::remove(&radvd.pid_file)?;
-        process::run(Some(&self.namespace(wanted)), &radvd.command, START_LIMIT).await?;
-        tracing::info!(router = %wanted.router, "started radvd");
-        Ok(())
-    }
-
-    async fn stop_radvd(&self, router: RouterId) -> Result<(), DriverError> {
-        if let Some(process) = self.radvd(router)? {
-            tracing::info!(%router, pid = process.pid(), "stopping radvd");
-            process.terminate(TERMINATE_GRACE).await?;
         }
         Ok(())
     }

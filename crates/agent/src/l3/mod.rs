@@ -12,7 +12,7 @@
 //!
 //! How: [`desired`], [`nat`] and [`radvd`] turn what the server says into what must be, without touching anything.
 //! [`driver`] reads what is, plans the difference and applies it. [`agent`] takes messages, asks the server, keeps the
-//! order and retries. Metadata is served by [`crate::metadata::proxy`].
+//! order and retries. [`ha`] is about routers that several hosts have. Metadata is served by [`crate::metadata::proxy`].
 //!
 //! How we know what is ours, with nothing remembered:
 //!
@@ -24,12 +24,14 @@
 //! | routes | static ones of the main table of such a namespace |
 //! | rules | the table `inet isospin` of such a namespace; its comment says what it was made of |
 //! | rules of upstream's agent | tables of iptables in such a namespace that have chains `neutron-l3-agent-…` |
-//! | radvd | the pid in the router's file lives and its command line names the router |
+//! | radvd, keepalived | the pid in the router's file lives and its command line names the router |
+//! | files | `<router>.radvd.conf` in `ra_confs`, `<router>/` in `ha_confs_path` |
 
 pub mod agent;
 pub mod config;
 pub mod desired;
 pub mod driver;
+pub mod ha;
 pub mod nat;
 mod notification;
 pub mod radvd;

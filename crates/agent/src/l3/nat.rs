@@ -61,8 +61,8 @@ struct Gateway {
 }
 
 impl Rules {
-    /// The rules of a router with these ports inside.
-    pub fn new(router: &Router, interfaces: &[&RouterPort], config: &Config) -> Self {
+    /// The rules of a router with these ports inside. `serves`: of an HA router, this host is the one that serves.
+    pub fn new(router: &Router, interfaces: &[&RouterPort], config: &Config, serves: bool) -> Self {
         let gateway = router.gw_port.as_ref().map(|port| Gateway {
             device: device::router_gateway(port.id),
             address: port.fixed_ips.iter().find_map(|ip| as_v4(ip.ip_address)),
@@ -76,6 +76,9 @@ impl Rules {
         let mut table = Table { text: String::new(), router, config, gateway };
         table.maps(&translations.floating);
         table.ingress();
+        if !serves {
+            table.silence(interfaces);
+        }
         table.scopes(&translations.floating, interfaces);
         if config.enable_metadata_proxy {
             table.metadata_guard();
@@ -150,6 +153,17 @@ impl Table<'_> {
         let to_floating: Vec<String> = back.iter().map(|(inside, outside)| format!("{inside} : {outside}")).collect();
         self.map("fixed_of", "ipv4_addr : ipv4_addr", &to_fixed);
         self.map("floating_of", "ipv4_addr : ipv4_addr", &to_floating);
+    }
+
+    /// Several hosts have devices with the same Ethernet addresses; bridges must not learn them by what the kernel of one
+    /// that does not serve says of itself.
+    fn silence(&mut self, interfaces: &[&RouterPort]) {
+        let inside = interfaces.iter().map(|port| device::router_interface(port.id));
+        let names: Vec<String> = inside.chain(self.gateway.iter().map(|gateway| gateway.device.clone())).collect();
+        let said = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }";
+        let rules: Vec<String> =
+            names.iter().map(|name| format!("oifname \"{name}\" icmpv6 type {said} drop")).collect();
+        self.chain("silence", "filter hook output priority filter", &rules);
     }
 
     /// Notes on each packet what the later chains ask.

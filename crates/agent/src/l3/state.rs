@@ -13,6 +13,7 @@ use kernel::process::Respawn;
 use rpc::l3::Router;
 use types::{FloatingIpId, NetworkId, RouterId};
 
+use super::ha::watch::Watch;
 use crate::queue::{Fold, PRIORITY_LOWEST, Queue};
 
 /// Priorities: somebody waits for what was just told; what is found at the start was there before.
@@ -70,11 +71,21 @@ struct Served {
     failures: u32,
     /// How often in a row its metadata could not be served.
     metadata_failures: u32,
-    respawn: Respawn,
-    /// The radvd whose end will be noticed, and since when.
-    watched: Option<(i32, Instant)>,
+    /// Its programs by their names.
+    programs: BTreeMap<&'static str, Program>,
     /// The tap ends of its devices.
     taps: Vec<String>,
+    /// Of an HA router: whether this host serves, as far as that is known, and who sees to that it is.
+    serves: Option<bool>,
+    watch: Option<Watch>,
+}
+
+/// A program of a router.
+#[derive(Debug, Default)]
+struct Program {
+    respawn: Respawn,
+    /// The process whose end will be noticed, and since when.
+    watched: Option<(i32, Instant)>,
 }
 
 impl State {
@@ -189,15 +200,20 @@ impl State {
         self.routers.remove(&router).is_some()
     }
 
-    /// A router is set up, with these tap ends and floating IPs. Returns the statuses that the server does not know yet.
-    pub(super) fn succeeded(
+    /// A router has devices with these tap ends.
+    pub(super) fn set_taps(&mut self, router: RouterId, taps: Vec<String>) {
+        if let Some(served) = self.routers.get_mut(&router) {
+            served.taps = taps;
+        }
+    }
+
+    /// A router's floating IPs became these. Returns the statuses that the server does not know yet.
+    pub(super) fn set_statuses(
         &mut self,
         router: RouterId,
-        taps: Vec<String>,
         statuses: BTreeMap<FloatingIpId, &'static str>,
     ) -> BTreeMap<FloatingIpId, String> {
         let Some(served) = self.routers.get_mut(&router) else { return BTreeMap::new() };
-        served.taps = taps;
         let gone = served.statuses.keys().filter(|id| !statuses.contains_key(id));
         let mut news: BTreeMap<FloatingIpId, String> =
             gone.map(|id| (*id, rpc::l3::floating_ip_status::DOWN.to_owned())).collect();
@@ -228,23 +244,46 @@ impl State {
         routers.find(|(_, served)| served.taps.iter().any(|known| known == tap)).map(|(router, _)| *router)
     }
 
-    /// Whether the end of this radvd is not yet waited for; from now on it is.
-    pub(super) fn watch(&mut self, router: RouterId, pid: i32) -> bool {
+    /// Whether the end of this process is not yet waited for; from now on it is.
+    pub(super) fn watch_program(&mut self, router: RouterId, program: &'static str, pid: i32) -> bool {
         let Some(served) = self.routers.get_mut(&router) else { return false };
-        if served.watched.is_some_and(|(watched, _)| watched == pid) {
+        let program = served.programs.entry(program).or_default();
+        if program.watched.is_some_and(|(watched, _)| watched == pid) {
             return false;
         }
-        served.watched = Some((pid, Instant::now()));
+        program.watched = Some((pid, Instant::now()));
         true
     }
 
-    /// A radvd ended. If it was the one that serves, it is looked after: at once, or later if it keeps dying.
-    pub(super) fn died(&mut self, router: RouterId, pid: i32) {
+    /// A process ended. If it was the one that works, it is looked after: at once, or later if it keeps dying.
+    pub(super) fn program_died(&mut self, router: RouterId, program: &'static str, pid: i32) {
         let Some(served) = self.routers.get_mut(&router) else { return };
-        let Some((_, since)) = served.watched.filter(|(watched, _)| *watched == pid) else { return };
-        served.watched = None;
-        let delay = served.respawn.delay(since.elapsed());
+        let program = served.programs.entry(program).or_default();
+        let Some((_, since)) = program.watched.filter(|(watched, _)| *watched == pid) else { return };
+        program.watched = None;
+        let delay = program.respawn.delay(since.elapsed());
         self.queue.retry(router, Update::Check, delay);
+    }
+
+    /// Whether this host serves an HA router, as far as is known.
+    pub(super) fn serves(&self, router: RouterId) -> Option<bool> {
+        self.routers.get(&router)?.serves
+    }
+
+    /// Notes whether this host serves an HA router; true if that is news.
+    pub(super) fn set_serves(&mut self, router: RouterId, serves: bool) -> bool {
+        let Some(served) = self.routers.get_mut(&router) else { return false };
+        let news = served.serves != Some(serves);
+        served.serves = Some(serves);
+        if news {
+            self.queue.push(router, TOLD, Update::Check);
+        }
+        news
+    }
+
+    /// Who sees to it that [`Self::serves`] is known, and in which namespace.
+    pub(super) fn watch(&mut self, router: RouterId) -> Option<&mut Option<Watch>> {
+        self.routers.get_mut(&router).map(|served| &mut served.watch)
     }
 
     /// Looks at every router once more.
@@ -273,9 +312,10 @@ impl Served {
             statuses,
             failures: 0,
             metadata_failures: 0,
-            respawn: Respawn::default(),
-            watched: None,
+            programs: BTreeMap::new(),
             taps: Vec::new(),
+            serves: None,
+            watch: None,
         }
     }
 }

@@ -277,7 +277,7 @@ impl Instance {
             while !stopped.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, peer)) => drop(std::thread::spawn(move || echo(stream, peer))),
-                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
+                    Err(_) => pause(),
                 }
             }
         };
@@ -320,7 +320,7 @@ impl Instance {
                 }
                 went.exchanges += 1;
                 went.longest = went.longest.max(began.elapsed());
-                std::thread::sleep(Duration::from_millis(2));
+                pause();
             }
             went
         };
@@ -339,6 +339,12 @@ impl Drop for Echo {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().map(Thread::join);
     }
+}
+
+/// A pause of a thread that serves no runtime.
+#[allow(clippy::disallowed_methods)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 /// Sends back what comes; `?` is answered with the peer's address.

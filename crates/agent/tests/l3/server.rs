@@ -35,6 +35,8 @@ pub struct Inner {
     pub calls: Vec<String>,
     pub reports: Vec<AgentState>,
     pub ha_states: BTreeMap<(String, RouterId), HaState>,
+    /// The port of each host of an HA router.
+    pub ha_ports: BTreeMap<(String, RouterId), RouterPort>,
     /// Calls of these methods fail.
     pub failing: BTreeSet<String>,
 }
@@ -189,7 +191,9 @@ impl l3::Callee for Server {
             let ours = inner.of_host(&host);
             let wanted = |id: &RouterId| router_ids.as_ref().is_none_or(|ids| ids.contains(id));
             let routers = ours.iter().filter(|id| wanted(id)).map(|id| inner.routers[id].clone());
-            routers.filter(|router| router.admin_state_up).collect()
+            let active = routers.filter(|router| router.admin_state_up);
+            let port = |id| inner.ha_ports.get(&(host.clone(), id)).cloned();
+            active.map(|router| Router { ha_interface: port(router.id), ..router }).collect()
         }))
     }
 

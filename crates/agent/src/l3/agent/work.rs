@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernel::process::Process;
 use rpc::l3::floating_ip_status::{ACTIVE, ERROR};
 use types::{FloatingIpId, RouterId, device};
 
@@ -16,6 +17,8 @@ use crate::{
     l3::{
         desired::{self, Wanted},
         driver::{DriverError, Outcome},
+        ha::keepalived,
+        radvd,
         state::{Update, Work},
     },
     metadata::{Scope, proxy::ProxyError},
@@ -32,6 +35,8 @@ enum WorkError {
     Driver(#[from] DriverError),
     #[error(transparent)]
     Metadata(#[from] ProxyError),
+    #[error("the server gives no port by which the hosts of the router reach each other")]
+    NoHaPort,
 }
 
 impl Agent {
@@ -40,7 +45,11 @@ impl Agent {
         let began = Instant::now();
         let told = self.state.lock().router(router).filter(|told| desired::is_served(told, &self.config));
         let result = match told.filter(|_| !work.remove) {
-            Some(told) => self.serve(&Wanted::new(&told, &self.config)).await,
+            Some(told) if told.ha && told.ha_interface.is_none() => Err((WorkError::NoHaPort, Update::Check)),
+            Some(told) => {
+                let serves = self.state.lock().serves(router).unwrap_or(false);
+                self.serve(&Wanted::new(&told, &self.config, serves), serves || !told.ha).await
+            }
             None => self.remove(router).await.map_err(|error| (error, Update::Remove)),
         };
         match result {
@@ -54,14 +63,19 @@ impl Agent {
 
     /// Sets a router up. Its floating IPs are told of whatever happens: those of a router that is not whole are in
     /// error.
-    async fn serve(self: &Arc<Self>, wanted: &Wanted) -> Result<(), (WorkError, Update)> {
+    async fn serve(self: &Arc<Self>, wanted: &Wanted, serves: bool) -> Result<(), (WorkError, Update)> {
         let reconciled = self.driver.reconcile(wanted).await;
         let taps = wanted.devices.iter().map(|device| device.tap.clone()).collect();
-        let news = self.state.lock().succeeded(wanted.router, taps, statuses(wanted, reconciled.as_ref().ok()));
-        self.statuses.add(wanted.router, news);
+        self.state.lock().set_taps(wanted.router, taps);
+        if serves {
+            // Of several hosts, the one that serves knows.
+            let news = self.state.lock().set_statuses(wanted.router, statuses(wanted, reconciled.as_ref().ok()));
+            self.statuses.add(wanted.router, news);
+        }
         let retry = |error: DriverError| (WorkError::from(error), Update::Check);
         let outcome = reconciled.map_err(retry)?;
-        self.watch(wanted).map_err(retry)?;
+        self.watch_programs(wanted).map_err(retry)?;
+        self.watch_serving(wanted);
         self.serve_metadata(wanted).await;
         outcome.error.map_or(Ok(()), |error| Err(retry(error)))
     }
@@ -105,32 +119,37 @@ impl Agent {
         }
     }
 
-    /// Has the end of a router's radvd noticed.
-    fn watch(self: &Arc<Self>, wanted: &Wanted) -> Result<(), DriverError> {
-        let router = wanted.router;
-        if wanted.radvd.is_none() {
-            return Ok(());
+    /// Has the end of a router's programs noticed.
+    fn watch_programs(self: &Arc<Self>, wanted: &Wanted) -> Result<(), DriverError> {
+        if wanted.radvd.is_some() {
+            self.watch_program(wanted.router, radvd::PROGRAM, self.driver.radvd(wanted.router)?);
         }
-        let Some(process) = self.driver.radvd(router)? else {
+        if wanted.ha.as_ref().is_some_and(|keepalived| keepalived.ready) {
+            self.watch_program(wanted.router, keepalived::PROGRAM, self.driver.keepalived(wanted.router)?);
+        }
+        Ok(())
+    }
+
+    fn watch_program(self: &Arc<Self>, router: RouterId, program: &'static str, process: Option<Process>) {
+        let Some(process) = process else {
             // It ended between its start and now. One delay applies to all that die young.
             let mut state = self.state.lock();
-            state.watch(router, 0);
-            state.died(router, 0);
-            return Ok(());
+            state.watch_program(router, program, 0);
+            state.program_died(router, program, 0);
+            return;
         };
-        if self.state.lock().watch(router, process.pid()) {
+        if self.state.lock().watch_program(router, program, process.pid()) {
             let agent = Arc::downgrade(self);
             let mut watchers = self.watchers.lock();
             while watchers.try_join_next().is_some() {}
             watchers.spawn(async move {
                 process.exited().await;
                 if let Some(agent) = agent.upgrade() {
-                    agent.state.lock().died(router, process.pid());
+                    agent.state.lock().program_died(router, program, process.pid());
                     agent.wake.notify_one();
                 }
             });
         }
-        Ok(())
     }
 
     fn failed(&self, router: RouterId, again: Update, error: &WorkError) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::l3::testing::{config, router};
 
-const CASES: [&str; 7] = ["isolated", "floating", "no-snat", "v6", "ecmp", "scopes", "scopes-no-snat"];
+const CASES: [&str; 8] = ["isolated", "floating", "no-snat", "v6", "ecmp", "scopes", "scopes-no-snat", "ha"];
 
 /// Everything of a router, in the shape of a file that can be read.
 fn describe(wanted: &Wanted) -> String {
@@ -36,10 +36,13 @@ fn compare(case: &str, file: &str, text: &str) {
 #[test]
 fn routers_become_what_their_files_say() {
     for case in CASES {
-        let wanted = Wanted::new(&router(case), &config());
+        let wanted = Wanted::new(&router(case), &config(), true);
         compare(case, "objects", &describe(&wanted));
         compare(case, "rules.nft", &wanted.rules.body);
         compare(case, "radvd.conf", &wanted.radvd.map(|radvd| radvd.text).unwrap_or_default());
+        if let Some(keepalived) = &wanted.ha {
+            compare(case, "keepalived.conf", &keepalived.text);
+        }
     }
 }
 
@@ -70,7 +73,7 @@ fn what_is_not_to_be_served() {
 fn a_port_that_is_down_has_no_device() {
     let mut told = router("v6");
     told.interfaces[0].admin_state_up = false;
-    let wanted = Wanted::new(&told, &config());
+    let wanted = Wanted::new(&told, &config(), true);
     assert!(!wanted.devices.iter().any(|device| device.port == told.interfaces[0].id));
     assert!(!wanted.radvd.unwrap().text.contains(&device::router_interface(told.interfaces[0].id)));
 }
@@ -80,10 +83,10 @@ fn without_an_ipv6_gateway_outside_it_is_learnt_or_given() {
     let mut told = router("v6");
     told.gw_port.as_mut().unwrap().subnets.retain(|subnet| matches!(subnet.cidr, IpNet::V4(_)));
     let key = "net/ipv6/conf/qg-33330009-00/accept_ra";
-    let learnt = Wanted::new(&told, &config());
+    let learnt = Wanted::new(&told, &config(), true);
     assert_eq!(learnt.parameters[key], "2");
     assert!(!learnt.routes.contains_key(&"::/0".parse().unwrap()));
-    let given = Wanted::new(&told, &Config { ipv6_gateway: "fe80::99".parse().ok(), ..config() });
+    let given = Wanted::new(&told, &Config { ipv6_gateway: "fe80::99".parse().ok(), ..config() }, true);
     assert_eq!(given.parameters[key], "0");
     assert_eq!(given.routes[&"::/0".parse().unwrap()][0].gateway, "fe80::99".parse().ok());
 }
@@ -91,9 +94,29 @@ fn without_an_ipv6_gateway_outside_it_is_learnt_or_given() {
 #[test]
 fn the_same_router_has_the_same_rules_however_its_parts_are_ordered() {
     let mut told = router("floating");
-    let before = Wanted::new(&told, &config()).rules;
+    let before = Wanted::new(&told, &config(), true).rules;
     told.floating_ips.reverse();
-    assert_eq!(Wanted::new(&told, &config()).rules, before);
+    assert_eq!(Wanted::new(&told, &config(), true).rules, before);
     told.floating_ips.pop();
-    assert_ne!(Wanted::new(&told, &config()).rules.digest, before.digest);
+    assert_ne!(Wanted::new(&told, &config(), true).rules.digest, before.digest);
+}
+
+#[test]
+fn a_host_that_waits_neither_forwards_nor_speaks() {
+    let serves = Wanted::new(&router("ha"), &config(), true);
+    let waits = Wanted::new(&router("ha"), &config(), false);
+    assert_eq!(serves.ha, waits.ha);
+    assert_eq!(serves.ha.as_ref().unwrap().primary, "169.254.0.7/24".parse().unwrap());
+    assert_eq!((serves.parameters[IPV6_FORWARDING], waits.parameters[IPV6_FORWARDING]), ("1", "0"));
+    assert!(serves.radvd.is_some() && serves.metadata.is_some());
+    assert!(waits.radvd.is_none() && waits.metadata.is_none());
+    assert!(!serves.rules.body.contains("mld") && waits.rules.body.contains("mld"));
+}
+
+#[test]
+fn a_primary_address_is_of_a_net_that_nobody_has() {
+    let mut told = router("ha");
+    told.ha_interface.as_mut().unwrap().fixed_ips[0].ip_address = "169.254.0.5".parse().unwrap();
+    let primary = |told: &Router| Wanted::new(told, &config(), true).ha.unwrap().primary.to_string();
+    assert_eq!(primary(&told), "169.254.128.7/24");
 }

@@ -37,6 +37,12 @@ pub struct State {
     pub radvd_file: Option<String>,
     /// Its radvd.
     pub radvd: Option<Running>,
+    /// Text of keepalived's file.
+    pub keepalived_file: Option<String>,
+    /// Its keepalived.
+    pub keepalived: Option<Running>,
+    /// The process by which an agent of the other kind watches keepalived is there.
+    pub monitor: bool,
 }
 
 /// A program that lives and names the router.
@@ -87,6 +93,18 @@ pub enum Step {
     ReloadRadvd,
     /// Remove radvd's file.
     RemoveRadvd,
+    /// End the process by which an agent of the other kind watches keepalived.
+    EndMonitor,
+    /// End a keepalived.
+    StopKeepalived,
+    /// Write keepalived's file.
+    WriteKeepalived,
+    /// Start keepalived.
+    StartKeepalived,
+    /// Have keepalived read its file again.
+    ReloadKeepalived,
+    /// Remove keepalived's files.
+    RemoveKeepalived,
 }
 
 impl Step {
@@ -97,19 +115,32 @@ impl Step {
 
     /// The kernel may make more of it than was asked, as when an address takes its routes along.
     pub fn may_uncover_another(&self) -> bool {
-        !matches!(self, Self::WriteRadvd | Self::ReloadRadvd | Self::RemoveRadvd | Self::LoadRules(_))
+        !matches!(
+            self,
+            Self::WriteRadvd
+                | Self::ReloadRadvd
+                | Self::RemoveRadvd
+                | Self::LoadRules(_)
+                | Self::WriteKeepalived
+                | Self::ReloadKeepalived
+        )
     }
 }
 
 /// The steps from `state` to `wanted`, in their order.
 ///
-/// The rules stand before the addresses that they are for, and go before them: nothing is answered, or sent, that is
-/// not translated as it shall be.
+/// The rules stand before the devices and addresses that they are for, and go before them: nothing is answered, or sent,
+/// that is not translated as it shall be. What keepalived has in its hands is left to it.
 pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
     let mut steps = Vec::new();
     let stray = state.radvd.as_ref().is_some_and(|running| !running.here);
     if stray || (state.radvd.is_some() && wanted.radvd.is_none()) {
         steps.push(Step::StopRadvd);
+    }
+    steps.extend(state.monitor.then_some(Step::EndMonitor));
+    let stray = state.keepalived.as_ref().is_some_and(|running| !running.here);
+    if stray || (state.keepalived.is_some() && wanted.ha.is_none()) {
+        steps.push(Step::StopKeepalived);
     }
     if !state.namespace {
         steps.push(Step::CreateNamespace);
@@ -118,19 +149,22 @@ pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
     if !state.links.iter().any(|link| link.name == "lo" && link.up) {
         steps.push(Step::RaiseLoopback);
     }
-    let made = devices(&mut steps, wanted, state);
     if state.rules.as_ref() != Some(&wanted.rules.digest) || !state.strange_tables.is_empty() {
         steps.push(Step::LoadRules(state.strange_tables.clone()));
     }
+    let made = devices(&mut steps, wanted, state);
     parameters(&mut steps, wanted, state, is_of_device);
     addresses(&mut steps, wanted, state, &made);
-    routes(&mut steps, wanted, state, &made);
+    if wanted.ha.is_none() {
+        routes(&mut steps, wanted, state, &made);
+    }
+    keepalived(&mut steps, wanted, state, &made);
     radvd(&mut steps, wanted, state, &made);
     steps
 }
 
 fn is_of_device(key: &str) -> bool {
-    key.contains(device::ROUTER_GATEWAY_PREFIX) || key.contains(device::ROUTER_INTERFACE_PREFIX)
+    key.contains(&format!("/{}", device::ROUTER_GATEWAY_PREFIX))
 }
 
 fn parameters(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, of: impl Fn(&str) -> bool) {
@@ -201,12 +235,16 @@ fn is_given(address: &Address) -> bool {
 }
 
 fn addresses(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {
-    for device in &wanted.devices {
+    let of_keepalived = |device: &Device| wanted.ha.is_some() && !device.name.starts_with(device::ROUTER_HA_PREFIX);
+    let primary = wanted.ha.as_ref().map(|keepalived| keepalived.primary);
+    for device in wanted.devices.iter().filter(|device| !of_keepalived(device)) {
         let index = state.links.iter().find(|link| link.name == device.name).map(|link| link.index);
         let index = index.filter(|_| !made.contains(&device.name));
         let held = state.addresses.iter().filter(|address| Some(address.link) == index);
         let held: Vec<&Address> = held.collect();
-        let surplus = held.iter().filter(|address| is_given(address) && !device.addresses.contains(&address.net));
+        let surplus = held.iter().filter(|address| {
+            is_given(address) && !device.addresses.contains(&address.net) && Some(address.net) != primary
+        });
         steps.extend(surplus.map(|address| Step::DeleteAddress((*address).clone())));
         let missing = device.addresses.iter().filter(|net| !held.iter().any(|address| address.net == **net));
         // The port's own first: the kernel prefers the first of a subnet as a source.
@@ -243,6 +281,32 @@ fn routes(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet
     let surplus: Vec<Step> = surplus.map(|route| Step::DeleteRoute((*route).clone())).collect();
     steps.extend(missing.into_iter().map(|(destination, hops)| Step::SetRoute(*destination, hops.clone())));
     steps.extend(surplus);
+}
+
+fn keepalived(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {
+    let Some(keepalived) = &wanted.ha else {
+        steps.extend(state.keepalived_file.is_some().then_some(Step::RemoveKeepalived));
+        return;
+    };
+    let running = state.keepalived.as_ref().filter(|running| running.here);
+    if running.is_none() && !keepalived.ready {
+        return;
+    }
+    let changed = state.keepalived_file.as_ref() != Some(&keepalived.text);
+    steps.extend(changed.then_some(Step::WriteKeepalived));
+    match running {
+        None => steps.push(Step::StartKeepalived),
+        // One that an agent of the other kind started may say more of itself.
+        Some(running)
+            if running.arguments.strip_suffix(&["-D".to_owned()]).unwrap_or(&running.arguments)
+                != keepalived.command =>
+        {
+            steps.push(Step::StopKeepalived);
+            steps.push(Step::StartKeepalived);
+        }
+        Some(_) if changed || !made.is_empty() => steps.push(Step::ReloadKeepalived),
+        Some(_) => {}
+    }
 }
 
 fn radvd(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<String>) {

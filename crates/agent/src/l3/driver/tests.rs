@@ -11,7 +11,7 @@ fn driver(host: &FakeHost) -> Driver<FakeHost> {
 }
 
 fn wanted(told: &Router) -> Wanted {
-    Wanted::new(told, &config())
+    Wanted::new(told, &config(), true)
 }
 
 fn namespace(told: &Router) -> String {

@@ -87,11 +87,11 @@ fn the_server_is_told_of_floating_ips_once() {
     let asked = state.begin_fetch(1);
     state.fetched(&asked, vec![told.clone()]);
     let both = || BTreeMap::from([(one, "ACTIVE"), (two, "ERROR")]);
-    let news = state.succeeded(told.id, Vec::new(), both());
+    let news = state.set_statuses(told.id, both());
     assert_eq!(news, BTreeMap::from([(one, "ACTIVE".to_owned()), (two, "ERROR".to_owned())]));
-    assert_eq!(state.succeeded(told.id, Vec::new(), both()), BTreeMap::new());
+    assert_eq!(state.set_statuses(told.id, both()), BTreeMap::new());
     // One that went is down.
-    let news = state.succeeded(told.id, Vec::new(), BTreeMap::from([(one, "ACTIVE")]));
+    let news = state.set_statuses(told.id, BTreeMap::from([(one, "ACTIVE")]));
     assert_eq!(news, BTreeMap::from([(two, "DOWN".to_owned())]));
 }
 

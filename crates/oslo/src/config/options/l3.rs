@@ -29,7 +29,8 @@ pub(super) static GROUPS: &[Group] = &[
             int("ha_vrrp_health_check_interval")
                 .min(0)
                 .default("0")
-                .help("Seconds between two checks of the gateway by an active router; 0 for none."),
+                .help("Seconds between two checks of the gateway by an active router; 0 for none.")
+                .idle(),
             int("ha_keepalived_state_change_server_threads")
                 .min(1)
                 .help("Accepted; the agent sees changes of state itself.")
