@@ -7,5 +7,6 @@ mod ha;
 mod lab;
 mod metadata;
 mod routing;
+mod scale;
 mod server;
 mod v6;
