@@ -54,7 +54,7 @@ pub struct Cloud {
     agents: BTreeMap<(&'static str, &'static str), Process>,
     nodes: Vec<Node>,
     lan: Lan,
-    _tunnels: Lan,
+    tunnels: Lan,
     outside: Lan,
     database: MariaDb,
     broker: Broker,
@@ -105,7 +105,7 @@ impl Plan {
             agents: BTreeMap::new(),
             nodes: Vec::new(),
             lan,
-            _tunnels: tunnels,
+            tunnels,
             outside,
             database: database?,
             broker,
@@ -149,7 +149,7 @@ impl Cloud {
     fn host(&self, name: &str, number: usize, plan: &Plan) -> Result<Node> {
         let node = Node::start(&self.lan, name, &format!("192.168.56.{number}/24"), &plan.program.to_string_lossy())?;
         let inside = node.namespace().path().display().to_string();
-        for (wire, card) in [(&self._tunnels, "eth1"), (&self.outside, "eth2")] {
+        for (wire, card) in [(&self.tunnels, "eth1"), (&self.outside, "eth2")] {
             let cable = format!("link add to-{name} up master lan type veth peer name {card} netns {inside}");
             run(&wire.namespace(), "ip", &cable)?;
             node.run(&format!("ip link set {card} up"))?;
@@ -217,6 +217,11 @@ impl Cloud {
     /// The machine on the provider's network.
     pub fn outside(&self) -> Namespace {
         self.outside.namespace()
+    }
+
+    /// The wire that carries tunnels, as `lan`.
+    pub fn tunnels(&self) -> Namespace {
+        self.tunnels.namespace()
     }
 
     /// Agents that the server has heard of.

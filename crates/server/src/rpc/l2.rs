@@ -235,7 +235,11 @@ impl Endpoint<'_> {
         }
         let exists = match port {
             _ if elsewhere => true,
-            Some(port) => provisioning::wiring_lost(self.ctx, port.id).await?,
+            Some(port) => match provisioning::wiring_lost(self.ctx, port.id).await {
+                // It was deleted meanwhile, and what it waits for could not be written.
+                Err(_) if self.port(device).await?.is_none() => false,
+                lost => lost?,
+            },
             None => false,
         };
         Ok(DeviceDown { device: name, exists })
