@@ -99,8 +99,25 @@ pub async fn block_dhcp(conn: &mut Conn, port: &Port) -> Result<()> {
 /// An agent has done its part. When nothing is left to wait for, a bound and enabled port becomes `ACTIVE`.
 /// That the port is gone is no error.
 pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
+    // Two agents may be ready at the same moment, and each removal see the other's block: who looks again when both are
+    // committed sees none.
+    if release_one(ctx, port, entity).await? && is_waiting_for_nothing(ctx, port).await? {
+        release_one(ctx, port, entity).await?;
+    }
+    Ok(())
+}
+
+async fn is_waiting_for_nothing(ctx: &Ctx, port: PortId) -> Result<bool> {
+    let mut conn = ctx.db().reader().await?;
+    let Some(port) = found(ctx, &mut conn, port).await? else { return Ok(false) };
+    let blocks = rows::blocks(&mut conn, port.standard.standard_attr_id).await?;
+    Ok(blocks.is_empty() && port.status != status::ACTIVE)
+}
+
+/// True when a block was removed and others, as far as is seen, are left.
+async fn release_one(ctx: &Ctx, port: PortId, entity: Entity) -> Result<bool> {
     let mut tx = ctx.db().begin().await?;
-    let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(()) };
+    let Some(before) = found(ctx, &mut tx, port).await? else { return Ok(false) };
     let id = before.standard.standard_attr_id;
     let mut removed = rows::block_remove(&mut tx, id, entity.as_str()).await?;
     let mut waits_for = rows::blocks(&mut tx, id).await?;
@@ -118,7 +135,7 @@ pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
         if removed {
             tx.commit().await?;
         }
-        return Ok(());
+        return Ok(removed && !waits_for.is_empty());
     }
     let after = write_status(&mut tx, &before, status::ACTIVE).await?;
     let provisioned = Event::PortProvisioned { before: Arc::new(before), after: Arc::new(after), by: entity };
@@ -126,7 +143,7 @@ pub async fn release(ctx: &Ctx, port: PortId, entity: Entity) -> Result<()> {
     tx.commit().await?;
     tracing::info!(%port, "port is wired and served");
     recorded.emit(ctx).await;
-    Ok(())
+    Ok(false)
 }
 
 /// Sets the status that an agent's news means. False when the port is gone.
