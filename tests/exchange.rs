@@ -29,7 +29,7 @@ use scenario::{Names, Scenario, Step};
 use upstream::{PROGRAM, Place};
 
 /// The agents that scenarios refer to. Those that wire ports reported last in a far future, so both servers take them for
-/// alive; that of DHCP long ago, so neither gives it networks by itself.
+/// alive, and that of routers too; that of DHCP long ago, so neither gives it networks by itself.
 const AGENTS: &str = "\
 INSERT INTO agents (id, agent_type, `binary`, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, \
 description, configurations, `load`, availability_zone, resource_versions, resources_synced) VALUES \
@@ -40,6 +40,9 @@ description, configurations, `load`, availability_zone, resource_versions, resou
 '2026-01-01 00:00:00', '2026-01-01 00:00:00', '2099-01-01 00:01:00', NULL, \
 '{\\\"tunnel_types\\\": [\\\"vxlan\\\"], \\\"bridge_mappings\\\": {\\\"physnet1\\\": \\\"br-ex\\\"}}', 0, NULL, \
 '{\\\"Port\\\": \\\"1.10\\\"}', NULL), \
+('00000000-0000-4000-8000-00000000000d', 'L3 agent', 'neutron-l3-agent', 'l3_agent', 'host-a', 1, \
+'2026-01-01 00:00:00', '2026-01-01 00:00:00', '2099-01-01 00:01:00', NULL, \
+'{\\\"agent_mode\\\": \\\"legacy\\\", \\\"handle_internal_only_routers\\\": true}', 0, 'nova', NULL, NULL), \
 ('00000000-0000-4000-8000-00000000000c', 'Open vSwitch agent', 'neutron-openvswitch-agent', 'N/A', 'host-b', 1, \
 '2026-01-01 00:00:00', '2026-01-01 00:00:00', '2099-01-01 00:01:00', NULL, \
 '{\\\"tunnel_types\\\": [\\\"vxlan\\\"], \\\"bridge_mappings\\\": {\\\"physnet1\\\": \\\"br-ex\\\"}}', 0, NULL, \

@@ -53,7 +53,7 @@ fn unordered(body: &mut Value) {
 
 /// Lists within a resource that are sets; the port of a link is that of the server that was asked.
 fn inner(value: &mut Value) {
-    const SETS: [&str; 10] = [
+    const SETS: [&str; 12] = [
         "allocation_pools",
         "subnets",
         "tags",
@@ -64,6 +64,8 @@ fn inner(value: &mut Value) {
         "extra_dhcp_opts",
         "host_routes",
         "service_types",
+        "routes",
+        "external_fixed_ips",
     ];
     match value {
         Value::Object(members) => {

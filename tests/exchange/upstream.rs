@@ -64,7 +64,7 @@ impl Place {
         let at = |name: &str| self.directory.path().join(name).display().to_string();
         let paste = self.venv.join("etc/neutron/api-paste.ini").display().to_string();
         format!(
-            "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nservice_plugins = router,segments,trunk\n\
+            "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nservice_plugins = router,segments,trunk,flavors\n\
              transport_url = fake://\napi_paste_config = {paste}\nstate_path = {}\nlog_options = false\n\
              notify_nova_on_port_status_changes = false\nnotify_nova_on_port_data_changes = false\n\
              network_auto_schedule = false\n[database]\nconnection = {}\n[oslo_concurrency]\nlock_path = {}\n\

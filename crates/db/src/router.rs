@@ -190,7 +190,26 @@ pub async fn router_insert(conn: &mut Conn, router: &Router) -> Result<(), DbErr
         false.into(),
         false.into(),
     ];
-    conn.insert(&tables::ROUTER_EXTRA_ATTRIBUTES, &columns, vec![row]).await
+    conn.insert(&tables::ROUTER_EXTRA_ATTRIBUTES, &columns, vec![row]).await?;
+    provider_insert(conn, router).await
+}
+
+/// Says which of upstream's drivers the router would be of; upstream does not change a router of which nothing is said.
+async fn provider_insert(conn: &mut Conn, router: &Router) -> Result<(), DbError> {
+    let driver = if router.ha { "ha" } else { "single_node" };
+    let row: Vec<Value> = vec![driver.into(), router.id.into()];
+    conn.insert(&tables::PROVIDERRESOURCEASSOCIATIONS, &["provider_name", "resource_id"], vec![row]).await
+}
+
+async fn provider_delete(conn: &mut Conn, router: &Router) -> Result<(), DbError> {
+    let sql = "DELETE FROM providerresourceassociations WHERE resource_id = ?";
+    conn.execute(sql, vec![router.id.into()]).await.map(|_| ())
+}
+
+/// The same for a router that was just made highly available, or no longer so.
+pub async fn provider_replace(conn: &mut Conn, router: &Router) -> Result<(), DbError> {
+    provider_delete(conn, router).await?;
+    provider_insert(conn, router).await
 }
 
 /// Writes what can be changed of a router's own rows; its routes and standard attributes are not touched.
@@ -237,6 +256,7 @@ pub async fn router_lock(conn: &mut Conn, router: RouterId) -> Result<Option<i64
 
 /// Removes a router's own rows, what hangs on them by cascade, and its standard attributes. Its ports go before.
 pub async fn router_delete(conn: &mut Conn, router: &Router) -> Result<(), DbError> {
+    provider_delete(conn, router).await?;
     conn.execute("DELETE FROM routers WHERE id = ?", vec![router.id.into()]).await?;
     standard_delete(conn, &[router.standard.standard_attr_id]).await
 }

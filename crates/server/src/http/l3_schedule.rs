@@ -27,7 +27,14 @@ pub(super) async fn routers(ctx: &Ctx, request: &Request, agent: &str, rest: &[&
     match (rest, &request.method) {
         ([], &Method::GET) => {
             let ids = l3::routers_of_agent(ctx, agent).await?;
-            collection::<Router>(ctx, request, ids.iter().map(Into::into).collect(), |_, _| {}).await
+            collection::<Router>(ctx, request, ids.iter().map(Into::into).collect(), |router, shown| {
+                shown.insert("enable_snat".to_owned(), router.enable_snat.into());
+                shown.insert("gw_port_id".to_owned(), router.gw_port_id.map(|port| port.to_string()).into());
+                shown.insert("ha_vr_id".to_owned(), router.ha_vr_id.into());
+                shown.insert("enable_default_route_bfd".to_owned(), false.into());
+                shown.insert("enable_default_route_ecmp".to_owned(), false.into());
+            })
+            .await
         }
         ([], &Method::POST) => {
             let body = request.object()?;

@@ -21,7 +21,7 @@ const CALLS: u32 = 2;
 
 /// A router changed, or something that hangs on it.
 pub async fn router_updated(ctx: &Ctx, router: RouterId) -> Result<()> {
-    let agents = Box::pin(retrying(|| schedule::l3::ensure(ctx, router))).await?;
+    let agents = retrying(|| schedule::l3::ensure(ctx, router)).await?;
     for agent in agents.iter().filter(|agent| hears(ctx, agent)) {
         to(ctx, &agent.host).routers_updated(&ctx.caller, vec![RouterHint::Id(router)]).await?;
     }

@@ -1,6 +1,9 @@
 //! Routers and the L3 agents that serve them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    pin::Pin,
+};
 
 use db::{
     Conn, DbError, Tx,
@@ -36,8 +39,15 @@ enum By {
     Operator,
 }
 
+/// A future of no particular type: those of this module are deep, and the compiler follows them no further than here.
+type Deep<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
 /// The agents that serve a router, after giving it to some if it has too few.
-pub async fn ensure(ctx: &Ctx, id: RouterId) -> Result<Vec<Agent>> {
+pub fn ensure(ctx: &Ctx, id: RouterId) -> Deep<'_, Vec<Agent>> {
+    Box::pin(ensure_served(ctx, id))
+}
+
+async fn ensure_served(ctx: &Ctx, id: RouterId) -> Result<Vec<Agent>> {
     let mut conn = ctx.db().reader().await?;
     let Some(router) = found(ctx, &mut conn, id).await? else { return Ok(Vec::new()) };
     let agents = l3_binding::agents_of_router(&mut conn, id).await?;
@@ -309,7 +319,11 @@ fn across_zones(agents: Vec<Agent>) -> Vec<Agent> {
 }
 
 /// Takes a router from an agent that is dead and gives it to another, if there is one.
-pub(super) async fn fail_over(ctx: &Ctx, router: RouterId, dead: &Agent) -> Result<()> {
+pub(super) fn fail_over<'a>(ctx: &'a Ctx, router: RouterId, dead: &'a Agent) -> Deep<'a, ()> {
+    Box::pin(move_on(ctx, router, dead))
+}
+
+async fn move_on(ctx: &Ctx, router: RouterId, dead: &Agent) -> Result<()> {
     let hosted = HostedRouter { router, agent: dead.id, host: dead.host.clone() };
     retrying(|| release(ctx, router, dead, Event::RouterLeft(hosted.clone()))).await?;
     for agent in ensure(ctx, router).await? {

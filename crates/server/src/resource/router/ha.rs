@@ -94,6 +94,7 @@ pub(super) async fn switch(
     }
     router_rows::router_port_types_set(tx, router.id, from, to).await?;
     router.ha = ha;
+    router_rows::provider_replace(tx, router).await?;
     if ha {
         return join(ctx, tx, router, events).await;
     }
