@@ -67,6 +67,28 @@ pub async fn segment_standard_ids(conn: &mut Conn, network: &str) -> Result<Vec<
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Writes the id of a segment.
+pub async fn segment_renumber(conn: &mut Conn, segment: &Segment) -> Result<(), DbError> {
+    let text = "UPDATE networksegments SET segmentation_id = ? WHERE id = ?";
+    let id = segment.segmentation_id.map(i64::from);
+    conn.execute(text, vec![id.into(), segment.id.to_string().as_str().into()]).await.map(|_| ())
+}
+
+/// Whether the network has ports that are bound in another way than these.
+pub async fn has_ports_bound_otherwise(
+    conn: &mut Conn,
+    network: NetworkId,
+    vif_types: &[&str],
+) -> Result<bool, DbError> {
+    let marks = vec!["?"; vif_types.len()].join(", ");
+    let text = format!(
+        "SELECT 1 FROM ports p JOIN ml2_port_bindings b ON b.port_id = p.id \
+         WHERE p.network_id = ? AND b.vif_type NOT IN ({marks}) LIMIT 1"
+    );
+    let binds = std::iter::once(network.into()).chain(vif_types.iter().map(|word| (*word).into())).collect();
+    Ok(!conn.sql(&text, binds).await?.is_empty())
+}
+
 /// The table that says which ids of a type are taken.
 #[derive(Debug, Clone, Copy)]
 struct Allocations {

@@ -69,6 +69,7 @@ pub async fn claim(
     wanted: &[Wanted],
     external: bool,
 ) -> Result<Vec<Segment>> {
+    refuse_twins(config, wanted)?;
     let mut segments = Vec::with_capacity(wanted.len().max(1));
     for (index, wanted) in wanted.iter().enumerate() {
         let mut segment = provider_segment(tx, config, network, wanted).await?;
@@ -82,6 +83,44 @@ pub async fn claim(
         rows::segment_insert(tx, segment).await?;
     }
     Ok(segments)
+}
+
+/// Two segments that say all there is to say of a segment, and the same. What is wrong with one comes first.
+fn refuse_twins(config: &Ml2, wanted: &[Wanted]) -> Result<()> {
+    let mut whole = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let network_type = supported(config, wanted)?;
+        if matches!(network_type, NetworkType::Local | NetworkType::Flat) || wanted.segmentation_id.is_some() {
+            whole.push(wanted);
+        }
+    }
+    let twins = whole.iter().enumerate().any(|(place, one)| whole[..place].contains(one));
+    if twins {
+        let message = "Duplicate segment entry in request.";
+        return Err(Refusal::bad_request("SegmentsContainDuplicateEntry", message).into());
+    }
+    Ok(())
+}
+
+/// Gives a segment another id, where its type lets that be changed.
+pub async fn renumber(tx: &mut Tx, config: &Ml2, segment: &mut Segment, id: i64) -> Result<()> {
+    if segment.network_type != NetworkType::Vlan {
+        return Err(Refusal::invalid_input("Only VLAN type networks can be updated.").into());
+    }
+    let wanted = Wanted {
+        network_type: Some(segment.network_type.to_string()),
+        physical_network: segment.physical_network.clone(),
+        segmentation_id: Some(id),
+    };
+    check(config, segment.network_type, &wanted)?;
+    let id = u32::try_from(id).unwrap_or_default();
+    if !rows::allocation_claim(tx, segment.network_type, segment.physical_network.as_deref(), id).await? {
+        return Err(in_use(segment, id).into());
+    }
+    let former = segment.clone();
+    segment.segmentation_id = Some(id);
+    rows::segment_renumber(tx, segment).await?;
+    release(tx, config, &[former]).await
 }
 
 /// Gives back what [`claim`] took.
@@ -152,12 +191,18 @@ async fn project_segment(tx: &mut Tx, config: &Ml2, network: NetworkId, external
     .into())
 }
 
-async fn provider_segment(tx: &mut Tx, config: &Ml2, network: NetworkId, wanted: &Wanted) -> Result<Segment> {
+/// The type of a segment that its type driver accepts.
+fn supported(config: &Ml2, wanted: &Wanted) -> Result<NetworkType> {
     let name = wanted.network_type.as_deref().ok_or_else(|| Refusal::invalid_input("network_type required"))?;
     let network_type = name.parse().ok().filter(|t| config.type_drivers.contains(t));
     let network_type: NetworkType =
         network_type.ok_or_else(|| Refusal::invalid_input(format!("network_type value '{name}' not supported")))?;
     check(config, network_type, wanted)?;
+    Ok(network_type)
+}
+
+async fn provider_segment(tx: &mut Tx, config: &Ml2, network: NetworkId, wanted: &Wanted) -> Result<Segment> {
+    let network_type = supported(config, wanted)?;
     let mut segment = new_segment(network, network_type);
     segment.physical_network.clone_from(&wanted.physical_network);
     segment.segmentation_id = wanted.segmentation_id.and_then(|id| u32::try_from(id).ok());

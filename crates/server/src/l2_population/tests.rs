@@ -278,3 +278,51 @@ async fn of_many_ports_at_once_one_brings_everything() {
     assert_eq!(heard.iter().filter(|(kind, _)| kind == "add b").count(), 2);
     assert_eq!(heard.iter().filter(|(kind, _)| kind == "add all").count(), 10);
 }
+
+/// The rows of a highly available router that both hosts have.
+async fn ha_router(world: &World) -> String {
+    let router = uuid::Uuid::new_v4().to_string();
+    let election = [world.port("a").await, world.port("b").await];
+    for host in ["a", "b"] {
+        testing::report(&world.ctx, testing::l3(host)).await;
+    }
+    let mut tx = world.ctx.db().begin().await.unwrap();
+    let standard = db::standard::standard_insert(&mut tx, "routers", "", 0).await.unwrap().standard_attr_id;
+    let text = "INSERT INTO routers (id, standard_attr_id, enable_snat) VALUES (?, ?, ?)";
+    tx.execute(text, vec![router.as_str().into(), standard.into(), true.into()]).await.unwrap();
+    for (host, port) in ["a", "b"].into_iter().zip(election) {
+        let agent = db::agent::agent_on_host(&mut tx, types::agent::kind::L3, host).await.unwrap().unwrap();
+        let text =
+            "INSERT INTO ha_router_agent_port_bindings (port_id, router_id, l3_agent_id, state) VALUES (?, ?, ?, ?)";
+        let binds = vec![port.id.into(), router.as_str().into(), agent.id.into(), "standby".into()];
+        tx.execute(text, binds).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    router
+}
+
+#[tokio::test]
+async fn a_port_of_a_highly_available_router_is_in_no_one_place() {
+    let mut world = World::new().await;
+    let router = ha_router(&world).await;
+    let body = json!({"network_id": world.network.id, "device_owner": HA_INTERFACE, "device_id": router,
+        "binding:host_id": "a"});
+    let port: Port = testing::create(&world.ctx, body).await;
+    world.up(&port, "a", false).await;
+    let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|ip| world.entries(json!({ip: [FLOOD]})));
+    assert_eq!(world.heard().await, [message("add a", b.clone()), message("add all", a.clone())]);
+    world.up(&port, "b", false).await;
+    assert_eq!(world.heard().await, [message("add all", b), message("add b", a)]);
+    world.down(&port, "b").await;
+    let standby = world.entries(json!({"10.0.0.2": [entry(&port)]}));
+    assert_eq!(world.heard().await, [message("remove all", standby)]);
+    // The interface is taken from the router.
+    let mut tx = world.ctx.db().begin().await.unwrap();
+    db::port::ports_delete(&mut tx, std::slice::from_ref(&port)).await.unwrap();
+    let recorded = event::record(&world.ctx, &mut tx, vec![Event::PortDeleted(port.into())]).await.unwrap();
+    tx.commit().await.unwrap();
+    recorded.emit(&world.ctx).await;
+    event::settle(&world.ctx).await;
+    let gone = world.entries(json!({"10.0.0.1": [FLOOD], "10.0.0.2": [FLOOD]}));
+    assert_eq!(world.heard().await, [message("remove all", gone)]);
+}

@@ -11,6 +11,8 @@ use types::{
 use super::{Condition, Resource, find};
 use crate::{
     Ctx, Refusal, Result,
+    binding::vif_type,
+    config::Mechanism,
     event::{self, Event},
     quota,
     segment::{self, Wanted},
@@ -56,7 +58,7 @@ impl Resource for Network {
         let before: Self = find(ctx, &mut tx, id).await?;
         condition.check(&before.standard)?;
         let mut network = before.clone();
-        refuse_segment_change(&network, &given)?;
+        change_segment(ctx, &mut tx, &mut network, &given).await?;
         change_access(&mut tx, &mut network, &given).await?;
         change_plain(ctx, &mut network, &given)?;
         if given.contains("mtu") {
@@ -206,21 +208,43 @@ async fn change_access(tx: &mut Tx, network: &mut Network, given: &Attributes) -
     Ok(())
 }
 
-/// Segments stay as they are made; giving the same values again is no change.
-fn refuse_segment_change(network: &Network, given: &Attributes) -> Result<()> {
-    let same = |wanted: &Wanted| {
-        network.segments.iter().any(|segment| {
-            wanted.network_type.as_deref().is_none_or(|t| t == segment.network_type.as_str())
-                && wanted.physical_network.as_ref().is_none_or(|p| Some(p) == segment.physical_network.as_ref())
-                && wanted.segmentation_id.is_none_or(|id| Some(id) == segment.segmentation_id.map(i64::from))
-        })
-    };
-    if Wanted::from_attributes(given)?.iter().all(same) {
-        return Ok(());
+/// A network keeps its type and its physical network, and `segments` are not looked at. The id may be changed while nothing
+/// is bound to it but by drivers that follow.
+async fn change_segment(ctx: &Ctx, tx: &mut Tx, network: &mut Network, given: &Attributes) -> Result<()> {
+    let first = network.segments.first();
+    let kept = |name: &str, is: Option<&str>| given.text(name).is_none_or(|wanted| Some(wanted) == is);
+    if !kept("provider:network_type", first.map(|segment| segment.network_type.as_str()))
+        || !kept("provider:physical_network", first.and_then(|segment| segment.physical_network.as_deref()))
+    {
+        let message = "Plugin does not support updating the following provider network attributes: \
+                       provider:network_type, provider:physical_network";
+        return Err(Refusal::invalid_input(message).into());
     }
-    let message = "Plugin does not support updating the following provider network attributes: provider:network_type, \
-                   provider:physical_network";
-    Err(Refusal::invalid_input(message).into())
+    let Some(id) = given.int("provider:segmentation_id").filter(|id| *id != 0) else { return Ok(()) };
+    let [segment] = network.segments.as_mut_slice() else {
+        let message = "Provider network attributes can be updated only in provider networks with a single segment.";
+        return Err(Refusal::invalid_input(message).into());
+    };
+    let follow = vif_types_that_follow(ctx, tx).await?;
+    if db::segment::has_ports_bound_otherwise(tx, network.id, &follow).await? {
+        let message = format!(
+            "Provider network attribute provider:segmentation_id cannot be updated if any port in the network has not \
+             the following binding:vif_type: {}",
+            follow.join(", ")
+        );
+        return Err(Refusal::invalid_input(message).into());
+    }
+    segment::renumber(tx, &ctx.config().ml2, segment, id).await
+}
+
+/// Ports that are not bound, and those of Open vSwitch, whose agents look at the network again.
+async fn vif_types_that_follow(ctx: &Ctx, tx: &mut Tx) -> Result<Vec<&'static str>> {
+    let mut follow = vec![vif_type::UNBOUND, vif_type::BINDING_FAILED];
+    if ctx.config().ml2.mechanism_drivers.contains(&Mechanism::OpenVSwitch) {
+        let agents = db::agent::agents(tx, Some(Mechanism::OpenVSwitch.agent_kind()), None).await?;
+        follow.extend(agents.iter().map(|_| vif_type::OVS));
+    }
+    Ok(follow)
 }
 
 async fn refuse_if_used(tx: &mut Tx, network: NetworkId) -> Result<()> {

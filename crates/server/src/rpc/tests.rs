@@ -10,7 +10,7 @@ use rpc::{
 };
 use serde_json::json;
 use types::{
-    PortId,
+    NetworkType, PortId,
     agent::{Agent, kind},
     device::{dhcp_device_id, tap},
     network::Network,
@@ -359,4 +359,77 @@ async fn agents_are_listed_by_life() {
         let found: Vec<Agent> = resource::find_all(&ctx, &mut conn, &query).await.unwrap();
         assert_eq!(found.iter().map(|agent| agent.host.as_str()).collect::<Vec<_>>(), [host]);
     }
+}
+
+/// One host is on the physical network, the other only reaches it by tunnels.
+#[tokio::test]
+async fn a_network_of_several_segments_is_bound_to_the_one_that_a_host_carries() {
+    let ctx = testing::serving(|config| {
+        config.ml2.vlan_ranges = [("physnet1".to_owned(), vec![(100, 199)])].into();
+        config.ml2.vxlan_ranges = vec![(1, 9)];
+    })
+    .await;
+    for (host, key, value) in
+        [("a", "interface_mappings", json!({"physnet1": "eth1"})), ("b", "tunnel_types", json!(["vxlan"]))]
+    {
+        let mut state = testing::linux_bridge(host);
+        state.configurations.insert(key.to_owned(), value);
+        testing::report(&ctx, state).await;
+    }
+    let vlan = json!({"provider:network_type": "vlan", "provider:physical_network": "physnet1",
+        "provider:segmentation_id": 150});
+    let network: Network = testing::create(&ctx, json!({"segments": [vlan, {"provider:network_type": "vxlan"}]})).await;
+    assert_eq!(network.mtu, 1450, "the smaller of both");
+    for (host, network_type) in [("a", NetworkType::Vlan), ("b", NetworkType::Vxlan)] {
+        let port = testing::instance_port(&ctx, &network, host).await;
+        let device = tap(port.id);
+        let (caller, asks, host) = (Context::admin(), l2(&ctx), host.to_owned());
+        let details = asks.get_device_details(&caller, device.as_str().into(), None, Some(host)).await.unwrap();
+        let Details::Port(details) = details else { panic!("{details:?}") };
+        assert_eq!((details.network_type, details.mtu), (network_type, Some(1450)));
+        assert_eq!(details.physical_network.is_some(), network_type == NetworkType::Vlan);
+    }
+    let neither = testing::instance_port(&ctx, &network, "c").await;
+    assert_eq!(neither.binding.vif_type, "binding_failed");
+}
+
+/// What the reference does when it is asked the same.
+#[tokio::test]
+async fn the_id_of_a_vlan_network_is_changed_while_nothing_is_bound_to_it() {
+    let ctx = testing::serving(|config| {
+        config.ml2.vlan_ranges = [("physnet1".to_owned(), vec![(100, 199)])].into();
+        config.ml2.vxlan_ranges = vec![(1, 9)];
+    })
+    .await;
+    let mut state = testing::linux_bridge("a");
+    state.configurations.insert("interface_mappings".to_owned(), json!({"physnet1": "eth1"}));
+    testing::report(&ctx, state).await;
+    let vlan = |id: u64| json!({"provider:network_type": "vlan", "provider:physical_network": "physnet1", "provider:segmentation_id": id});
+    let (network, other): (Network, Network) =
+        (testing::create(&ctx, vlan(150)).await, testing::create(&ctx, vlan(160)).await);
+    let update = async |body: serde_json::Value| {
+        let given =
+            types::attribute::Attributes::for_update(Network::TABLE, body.as_object().unwrap().clone()).unwrap();
+        Network::update(&ctx, &network.id.to_string(), given, Condition::default()).await
+    };
+    let changed = update(json!({"provider:segmentation_id": 155})).await.unwrap();
+    assert_eq!(changed.segments[0].segmentation_id, Some(155));
+    testing::create::<Network>(&ctx, vlan(150)).await;
+    for (body, refusal) in [
+        (json!({"provider:segmentation_id": 155}), "The VLAN 155 on physical network physnet1 is in use."),
+        (json!({"provider:segmentation_id": other.segments[0].segmentation_id}), "The VLAN 160 on physical network"),
+        (json!({"provider:segmentation_id": 4095}), "segmentation_id out of range (1 through 4094)"),
+        (json!({"provider:network_type": "vxlan"}), "Plugin does not support updating"),
+    ] {
+        let error = update(body.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(refusal), "{body}: {error}");
+    }
+    assert!(update(json!({"segments": [{"provider:network_type": "vxlan"}]})).await.is_ok(), "not looked at");
+    testing::instance_port(&ctx, &network, "a").await;
+    let error = update(json!({"provider:segmentation_id": 156})).await.unwrap_err().to_string();
+    assert!(error.contains("has not the following binding:vif_type: unbound, binding_failed"), "{error}");
+    let twins = json!({"segments": [vlan(170), vlan(170)], "project_id": "p"});
+    let given = types::attribute::Attributes::for_create(Network::TABLE, twins.as_object().unwrap().clone()).unwrap();
+    let error = Network::create(&ctx, vec![given]).await.unwrap_err().to_string();
+    assert!(error.contains("Duplicate segment entry in request."), "{error}");
 }
