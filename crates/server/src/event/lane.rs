@@ -121,7 +121,7 @@ impl Item {
     }
 
     async fn told(&self) -> Result<()> {
-        self.telling.tell(&self.ctx).await
+        self.telling.tell_boxed(&self.ctx).await
     }
 }
 

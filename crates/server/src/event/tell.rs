@@ -298,7 +298,8 @@ impl Telling {
         }
     }
 
-    /// [`Self::tell`], for what is told while something else is.
+    /// [`Self::tell`], for what is told while something else is, and where the type of all that would be too deep for the
+    /// compiler.
     pub(super) fn tell_boxed<'a>(&'a self, ctx: &'a Ctx) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(self.tell(ctx))
     }
