@@ -74,6 +74,14 @@ impl Words {
         let addresses = make("address-groups", addresses);
         let named = json!({"security_group_id": group, "direction": "egress", "remote_address_group_id": addresses});
         make("security-group-rules", named);
+        let scope = make("address-scopes", json!({"name": "bad-requests", "ip_version": 4}));
+        let pool = json!({"name": "bad-requests", "prefixes": ["100.64.0.0/16"], "default_prefixlen": 24,
+            "min_prefixlen": 20, "max_prefixlen": 28, "address_scope_id": scope});
+        let pool = make("subnetpools", pool);
+        let pooled = make("networks", json!({"name": "bad-requests-pooled"}));
+        let mut from_pool = ipv4(&pooled, "100.64.0.0/24");
+        from_pool["subnetpool_id"] = pool.as_str().into();
+        make("subnets", from_pool);
         let port = json!({"network_id": network, "mac_address": "fa:16:3e:0b:ad:01", "security_groups": [group],
             "fixed_ips": [{"subnet_id": subnet, "ip_address": "192.0.2.10"}]});
         let port = make("ports", port);
@@ -85,6 +93,9 @@ impl Words {
             ("$other_subnet", other_subnet),
             ("$default_group", default_group),
             ("$addresses", addresses),
+            ("$pooled", pooled),
+            ("$pool", pool),
+            ("$scope", scope),
             ("$network", network),
             ("$subnet6", subnet6),
             ("$subnet", subnet),

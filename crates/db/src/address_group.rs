@@ -3,11 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_query::{Expr, ExprTrait, Query};
-use types::{AddressGroupId, address_group::AddressGroup, rbac_policy::ACCESS_AS_SHARED};
+use types::{
+    AddressGroupId,
+    address_group::AddressGroup,
+    rbac_policy::{ACCESS_AS_SHARED, ObjectType},
+};
 
 use crate::{
     Conn, DbError, Row,
-    list::{Listing, Scope, Source, targets},
+    list::{Listing, Scope, Source},
+    rbac_policy::shared_among,
     schema::tables,
     standard::{standard_delete, standard_from_row},
 };
@@ -35,15 +40,11 @@ pub async fn address_groups_from_rows(
     }
     let ids: Vec<AddressGroupId> = groups.iter().map(|group| group.id).collect();
     let mut addresses = addresses_of(conn, &ids).await?;
-    let mut select = tables::ADDRESSGROUPRBACS.select(&["object_id"]);
-    select.and_where(Expr::col("object_id").is_in(ids.iter().map(ToString::to_string)));
-    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED));
-    select.and_where(Expr::col("target_project").is_in(targets(project_id)));
-    let shared: HashSet<AddressGroupId> =
-        conn.select(&select).await?.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let shared = shared_among(conn, ObjectType::AddressGroup, &texts, project_id).await?;
     for group in &mut groups {
         group.addresses = addresses.remove(&group.id).unwrap_or_default();
-        group.shared = shared.contains(&group.id);
+        group.shared = shared.contains(&group.id.0);
     }
     Ok(groups)
 }

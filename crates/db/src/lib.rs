@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address_group;
+pub mod address_scope;
 pub mod agent;
 mod conn;
 mod database;
@@ -16,6 +17,7 @@ pub mod dhcp_binding;
 mod error;
 pub mod floatingip;
 pub mod ha_router;
+pub mod ip_availability;
 pub mod ipam;
 pub mod l2_population;
 pub mod l3_binding;
@@ -39,6 +41,7 @@ pub mod segment;
 mod sqlite;
 pub mod standard;
 pub mod subnet;
+pub mod subnet_pool;
 mod timestamp;
 pub mod tunnel;
 mod url;

@@ -66,8 +66,11 @@ pub async fn networks_from_rows(
     let external = column_of::<bool>(conn, &tables::EXTERNALNETWORKS, "is_default", &ids).await?;
     let security = column_of::<bool>(conn, &tables::NETWORKSECURITYBINDINGS, "port_security_enabled", &ids).await?;
     let mut zones = zones_of(conn, &ids).await?;
+    let scopes = crate::address_scope::scopes_of_networks(conn, &ids).await?;
     let mut tags = tags_of(conn, &standard_ids).await?;
     for network in &mut networks {
+        network.ipv4_address_scope = scopes.get(&(network.id, 4)).map(ToString::to_string);
+        network.ipv6_address_scope = scopes.get(&(network.id, 6)).map(ToString::to_string);
         network.subnets = subnets.remove(&network.id).unwrap_or_default();
         network.shared = shared.contains(&network.id);
         network.is_default = external.get(&network.id).copied();

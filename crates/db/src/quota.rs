@@ -7,9 +7,10 @@ use uuid::Uuid;
 use crate::{Backend, Conn, DbError, schema::tables};
 
 /// Resources that are counted, each with its table.
-pub const COUNTED: [(&str, &str); 8] = [
+pub const COUNTED: [(&str, &str); 9] = [
     ("network", "networks"),
     ("subnet", "subnets"),
+    ("subnetpool", "subnetpools"),
     ("port", "ports"),
     ("router", "routers"),
     ("floatingip", "floatingips"),
@@ -18,7 +19,8 @@ pub const COUNTED: [(&str, &str); 8] = [
     (
         "rbac_policy",
         "(SELECT project_id FROM networkrbacs UNION ALL SELECT project_id FROM securitygrouprbacs \
-          UNION ALL SELECT project_id FROM addressgrouprbacs) AS rbacs",
+          UNION ALL SELECT project_id FROM addressgrouprbacs UNION ALL SELECT project_id FROM addressscoperbacs \
+          UNION ALL SELECT project_id FROM subnetpoolrbacs) AS rbacs",
     ),
 ];
 

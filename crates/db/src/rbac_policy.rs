@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
+use sea_query::{Expr, ExprTrait};
 use types::{
     RbacPolicyId,
-    rbac_policy::{ACCESS_AS_SHARED, ObjectType, RbacPolicy},
+    rbac_policy::{ACCESS_AS_SHARED, EVERYONE, ObjectType, RbacPolicy},
 };
 use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row,
-    list::{Listing, Scope, Source},
+    list::{Listing, Scope, Source, targets},
     schema::{Table, tables},
 };
 
@@ -36,12 +37,19 @@ pub static SECURITY_GROUP_LISTING: Listing = listing(&tables::SECURITYGROUPRBACS
 /// How policies of address groups are listed.
 pub static ADDRESS_GROUP_LISTING: Listing = listing(&tables::ADDRESSGROUPRBACS);
 
+/// How policies of address scopes are listed.
+pub static ADDRESS_SCOPE_LISTING: Listing = listing(&tables::ADDRESSSCOPERBACS);
+/// How policies of subnet pools are listed.
+pub static SUBNET_POOL_LISTING: Listing = listing(&tables::SUBNETPOOLRBACS);
+
 /// How policies of a kind of object are listed.
 pub fn listing_of(kind: ObjectType) -> &'static Listing {
     match kind {
         ObjectType::Network => &NETWORK_LISTING,
         ObjectType::SecurityGroup => &SECURITY_GROUP_LISTING,
         ObjectType::AddressGroup => &ADDRESS_GROUP_LISTING,
+        ObjectType::AddressScope => &ADDRESS_SCOPE_LISTING,
+        ObjectType::SubnetPool => &SUBNET_POOL_LISTING,
     }
 }
 
@@ -97,8 +105,8 @@ pub async fn rbac_targets(
     conn.sql(&sql, vec![object.into(), action.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// Projects that use what may be shared: those with ports on a network or with a security group, and those whose rules
-/// name an address group.
+/// Projects that use what may be shared: those with ports on a network or with a security group, those whose rules name
+/// an address group, those with pools in an address scope, and those with subnets from a pool.
 pub async fn projects_using(conn: &mut Conn, kind: ObjectType, object: Uuid) -> Result<HashSet<String>, DbError> {
     let sql = match kind {
         ObjectType::Network => "SELECT DISTINCT project_id FROM ports WHERE network_id = ? AND project_id <> ''",
@@ -110,6 +118,12 @@ pub async fn projects_using(conn: &mut Conn, kind: ObjectType, object: Uuid) -> 
         ObjectType::AddressGroup => {
             "SELECT DISTINCT project_id FROM securitygrouprules WHERE remote_address_group_id = ? AND project_id <> ''"
         }
+        ObjectType::AddressScope => {
+            "SELECT DISTINCT project_id FROM subnetpools WHERE address_scope_id = ? AND project_id <> ''"
+        }
+        ObjectType::SubnetPool => {
+            "SELECT DISTINCT project_id FROM subnets WHERE subnetpool_id = ? AND project_id <> ''"
+        }
     };
     conn.sql(sql, vec![object.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
@@ -117,4 +131,40 @@ pub async fn projects_using(conn: &mut Conn, kind: ObjectType, object: Uuid) -> 
 /// Whom an object is shared with.
 pub async fn shared_with(conn: &mut Conn, kind: ObjectType, object: Uuid) -> Result<HashSet<String>, DbError> {
     rbac_targets(conn, kind, object, ACCESS_AS_SHARED).await
+}
+
+/// Those of the objects that are shared with the project, or with everyone.
+pub(crate) async fn shared_among(
+    conn: &mut Conn,
+    kind: ObjectType,
+    ids: &[String],
+    project_id: Option<&str>,
+) -> Result<HashSet<Uuid>, DbError> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut select = listing_of(kind).table.select(&["object_id"]);
+    select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
+    select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED));
+    select.and_where(Expr::col("target_project").is_in(targets(project_id)));
+    conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// Shares an object with everyone.
+pub async fn share_with_everyone(
+    conn: &mut Conn,
+    kind: ObjectType,
+    object: Uuid,
+    project_id: &str,
+) -> Result<(), DbError> {
+    let policy = RbacPolicy {
+        id: RbacPolicyId::random(),
+        project_id: project_id.to_owned(),
+        tenant_id: project_id.to_owned(),
+        action: ACCESS_AS_SHARED.to_owned(),
+        object_id: object,
+        target_tenant: EVERYONE.to_owned(),
+        object_type: kind,
+    };
+    rbac_policy_insert(conn, &policy).await
 }

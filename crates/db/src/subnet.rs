@@ -282,11 +282,6 @@ pub async fn segment_network(conn: &mut Conn, segment_id: SegmentId) -> Result<O
     rows.first().map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
 }
 
-/// Is there a subnet pool with this id?
-pub async fn pool_exists(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
-    Ok(!conn.sql("SELECT 1 FROM subnetpools WHERE id = ?", vec![id.into()]).await?.is_empty())
-}
-
 /// Notes that something beside the row itself was changed: the time moves, the revision does not.
 pub async fn subnet_changed(conn: &mut Conn, subnet: &mut Subnet) -> Result<(), DbError> {
     let now = crate::standard::now();

@@ -44,6 +44,7 @@ pub static ALL: &[Extension] = &[
         "2026-04-01T00:00:00-00:00",
     ),
     extension("address-group", "Address group", "Support address group", "2020-07-15T10:00:00-00:00"),
+    extension("address-scope", "Address scope", "Address scopes extension.", "2015-07-26T10:00:00-00:00"),
     extension("agent", "agent", "The agent management extension.", "2013-02-03T10:00:00-00:00"),
     extension(
         "agent-resources-synced",
@@ -86,6 +87,12 @@ pub static ALL: &[Extension] = &[
         "Port Bindings Extended",
         "Expose port bindings of a virtual port to external application",
         "2017-07-17T10:00:00-00:00",
+    ),
+    extension(
+        "default-subnetpools",
+        "Default Subnetpools",
+        "Provides ability to mark and use a subnetpool as the default.",
+        "2016-02-18T18:00:00-00:00",
     ),
     extension(
         "dhcp_agent_scheduler",
@@ -193,6 +200,18 @@ pub static ALL: &[Extension] = &[
         "2017-07-12T00:00:00-00:00",
     ),
     extension(
+        "network-ip-availability",
+        "Network IP Availability",
+        "Provides IP availability data for each network and subnet.",
+        "2015-09-24T00:00:00-00:00",
+    ),
+    extension(
+        "network-ip-availability-details",
+        "Network IP Availability Details Extension",
+        "Add ip_availability_details attribute to network-ip-availabilities resource.",
+        "2025-10-31T00:00:00-00:00",
+    ),
+    extension(
         "network_availability_zone",
         "Network Availability Zone",
         "Availability zone support for network.",
@@ -272,6 +291,12 @@ pub static ALL: &[Extension] = &[
         "2021-01-20T00:00:00-00:00",
     ),
     extension(
+        "rbac-address-scope",
+        "Add address_scope type to RBAC",
+        "Add address_scope type to RBAC",
+        "2020-02-12T00:00:00-00:00",
+    ),
+    extension(
         "rbac-policies",
         "RBAC Policies",
         "Allows creation and modification of policies that control project access to resources.",
@@ -282,6 +307,12 @@ pub static ALL: &[Extension] = &[
         "Add security_group type to network RBAC",
         "Add security_group type to network RBAC",
         "2019-02-14T00:00:00-00:00",
+    ),
+    extension(
+        "rbac-subnetpool",
+        "Add subnetpool type to RBAC",
+        "Add subnetpool type to RBAC",
+        "2020-02-05T00:00:00-00:00",
     ),
     extension(
         "revision-if-match",
@@ -385,6 +416,24 @@ pub static ALL: &[Extension] = &[
         "Subnet service types",
         "Provides ability to set the subnet service_types field",
         "2016-03-15T18:00:00-00:00",
+    ),
+    extension(
+        "subnet_allocation",
+        "Subnet Allocation",
+        "Enables allocation of subnets from a subnet pool",
+        "2015-03-30T10:00:00-00:00",
+    ),
+    extension(
+        "subnet_onboard",
+        "Subnet Onboard",
+        "Provides support for onboarding subnets into subnet pools",
+        "2018-12-18T09:00:00-00:00",
+    ),
+    extension(
+        "subnetpool-prefix-ops",
+        "Subnet Pool Prefix Operations",
+        "Provides support for adjusting the prefix list of subnet pools",
+        "2019-02-08T10:00:00-00:00",
     ),
     extension(
         "tag-creation",

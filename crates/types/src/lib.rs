@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address_group;
+pub mod address_scope;
 pub mod agent;
 pub mod attribute;
 pub mod default_security_group_rule;
@@ -23,6 +24,7 @@ pub mod security_group;
 pub mod segment;
 pub mod standard;
 pub mod subnet;
+pub mod subnet_pool;
 
 pub use id::{
     AddressGroupId, AddressScopeId, AgentId, DefaultSecurityGroupRuleId, DefaultStatefulnessId, FloatingIpId,

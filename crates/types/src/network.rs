@@ -37,9 +37,9 @@ pub struct Network {
     pub availability_zone_hints: Vec<String>,
     /// Zones its DHCP agents run in.
     pub availability_zones: Vec<String>,
-    /// Always null here; upstream's address scopes of its subnet pools.
+    /// The address scope of the pool that its IPv4 subnets are from.
     pub ipv4_address_scope: Option<String>,
-    /// Always null here; upstream's address scopes of its subnet pools.
+    /// The address scope of the pool that its IPv6 subnets are from.
     pub ipv6_address_scope: Option<String>,
     /// Its segments by index. REST shows the only one as `provider:*`, several as `segments`.
     #[serde(flatten, serialize_with = "provider")]

@@ -22,11 +22,17 @@ pub enum ObjectType {
     SecurityGroup,
     /// An address group.
     AddressGroup,
+    /// An address scope.
+    AddressScope,
+    /// A subnet pool.
+    #[serde(rename = "subnetpool")]
+    SubnetPool,
 }
 
 impl ObjectType {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Network, Self::SecurityGroup, Self::AddressGroup];
+    pub const ALL: [Self; 5] =
+        [Self::Network, Self::SecurityGroup, Self::AddressGroup, Self::AddressScope, Self::SubnetPool];
 
     /// As the API names it.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +40,8 @@ impl ObjectType {
             Self::Network => "network",
             Self::SecurityGroup => "security_group",
             Self::AddressGroup => "address_group",
+            Self::AddressScope => "address_scope",
+            Self::SubnetPool => "subnetpool",
         }
     }
 
@@ -46,7 +54,7 @@ impl ObjectType {
     pub fn actions(self) -> &'static [&'static str] {
         match self {
             Self::Network => &[ACCESS_AS_SHARED, ACCESS_AS_EXTERNAL],
-            Self::SecurityGroup | Self::AddressGroup => &[ACCESS_AS_SHARED],
+            _ => &[ACCESS_AS_SHARED],
         }
     }
 }

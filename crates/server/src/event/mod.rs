@@ -22,6 +22,7 @@ use serde_json::Value;
 use types::{
     AgentId, NetworkId, NetworkType, RouterId,
     address_group::AddressGroup,
+    address_scope::AddressScope,
     agent::Agent,
     default_security_group_rule::DefaultSecurityGroupRule,
     default_statefulness::DefaultStatefulness,
@@ -31,6 +32,7 @@ use types::{
     router::{Router, RouterInterface},
     security_group::{SecurityGroup, SecurityGroupRule},
     subnet::Subnet,
+    subnet_pool::SubnetPool,
 };
 
 use crate::{
@@ -117,6 +119,18 @@ pub enum Event {
     },
     /// An address group is gone.
     AddressGroupDeleted(Arc<AddressGroup>),
+    /// A subnet pool was made.
+    SubnetPoolCreated(Arc<SubnetPool>),
+    /// A subnet pool was changed.
+    SubnetPoolUpdated(Arc<SubnetPool>),
+    /// A subnet pool is gone.
+    SubnetPoolDeleted(Arc<SubnetPool>),
+    /// An address scope was made.
+    AddressScopeCreated(Arc<AddressScope>),
+    /// An address scope was changed.
+    AddressScopeUpdated(Arc<AddressScope>),
+    /// An address scope is gone.
+    AddressScopeDeleted(Arc<AddressScope>),
     /// A template of rules was made.
     DefaultSecurityGroupRuleCreated(Arc<DefaultSecurityGroupRule>),
     /// A template of rules is gone.
@@ -283,6 +297,12 @@ impl Event {
             ("address_group", Action::Create, Self::AddressGroupCreated(group))
             | ("address_group", Action::Update, Self::AddressGroupUpdated { group, .. })
             | ("address_group", Action::Delete, Self::AddressGroupDeleted(group)) => json(&**group),
+            ("subnetpool", Action::Create, Self::SubnetPoolCreated(pool))
+            | ("subnetpool", Action::Update, Self::SubnetPoolUpdated(pool))
+            | ("subnetpool", Action::Delete, Self::SubnetPoolDeleted(pool)) => json(&**pool),
+            ("address_scope", Action::Create, Self::AddressScopeCreated(scope))
+            | ("address_scope", Action::Update, Self::AddressScopeUpdated(scope))
+            | ("address_scope", Action::Delete, Self::AddressScopeDeleted(scope)) => json(&**scope),
             ("default_security_group_rule", Action::Create, Self::DefaultSecurityGroupRuleCreated(template))
             | ("default_security_group_rule", Action::Delete, Self::DefaultSecurityGroupRuleDeleted(template)) => {
                 json(&**template)

@@ -161,6 +161,12 @@ impl Telling {
             | Event::AddressGroupCreated(_)
             | Event::AddressGroupUpdated { .. }
             | Event::AddressGroupDeleted(_)
+            | Event::SubnetPoolCreated(_)
+            | Event::SubnetPoolUpdated(_)
+            | Event::SubnetPoolDeleted(_)
+            | Event::AddressScopeCreated(_)
+            | Event::AddressScopeUpdated(_)
+            | Event::AddressScopeDeleted(_)
             | Event::DefaultSecurityGroupRuleCreated(_)
             | Event::DefaultSecurityGroupRuleDeleted(_)
             | Event::DefaultStatefulnessCreated(_)

@@ -10,17 +10,17 @@ use tracing::Instrument;
 
 use super::{
     Answer, Request, address_groups, answer::with_request_id, availability_zones, caller, dhcp_schedule, discovery,
-    floatingip_pools, healthcheck, l3_schedule, metrics, port_bindings, quota, rbac_policies, router_actions, tags,
-    verb,
+    floatingip_pools, healthcheck, ip_availability, l3_schedule, metrics, port_bindings, quota, rbac_policies,
+    router_actions, subnet_pools, tags, verb,
 };
 use crate::{
     Ctx, Refusal, Result,
     ctx::Parts,
     resource::{
-        Resource, address_group::AddressGroup, agent::Agent, default_security_group_rule::DefaultSecurityGroupRule,
-        default_statefulness::DefaultStatefulness, floatingip::FloatingIp, network::Network, port::Port,
-        rbac_policy::RbacPolicy, router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule,
-        subnet::Subnet,
+        Resource, address_group::AddressGroup, address_scope::AddressScope, agent::Agent,
+        default_security_group_rule::DefaultSecurityGroupRule, default_statefulness::DefaultStatefulness,
+        floatingip::FloatingIp, network::Network, port::Port, rbac_policy::RbacPolicy, router::Router,
+        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, subnet::Subnet, subnet_pool::SubnetPool,
     },
 };
 
@@ -89,6 +89,12 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
         ("routers", [router, action]) if router_actions::ACTIONS.contains(action) => {
             Box::pin(router_actions::answer(ctx, request, router, action)).await
         }
+        ("network-ip-availabilities" | "network_ip_availabilities", rest) => {
+            ip_availability::answer(ctx, request, rest).await
+        }
+        ("subnetpools", [pool, action]) if subnet_pools::ACTIONS.contains(action) => {
+            subnet_pools::act(ctx, request, pool, action).await
+        }
         ("quotas", rest) => quota::answer(ctx, request, rest).await,
         ("availability_zones", rest) => availability_zones::answer(ctx, request, rest).await,
         ("ports", [port, "bindings", rest @ ..]) => port_bindings::answer(ctx, request, port, rest).await,
@@ -103,12 +109,14 @@ async fn resource(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str])
 async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, rest: &[&str]) -> Result<Answer> {
     match collection {
         "address-groups" | "address_groups" => verbs::<AddressGroup>(ctx, request, rest).await,
+        "address-scopes" | "address_scopes" => verbs::<AddressScope>(ctx, request, rest).await,
         "agents" => verbs::<Agent>(ctx, request, rest).await,
         "default-security-group-rules" | "default_security_group_rules" => {
             verbs::<DefaultSecurityGroupRule>(ctx, request, rest).await
         }
         "networks" => verbs::<Network>(ctx, request, rest).await,
         "ports" => verbs::<Port>(ctx, request, rest).await,
+        "subnetpools" => verbs::<SubnetPool>(ctx, request, rest).await,
         "subnets" => verbs::<Subnet>(ctx, request, rest).await,
         "security-groups-default-statefulness" | "security_groups_default_statefulness" => {
             verbs::<DefaultStatefulness>(ctx, request, rest).await

@@ -9,6 +9,7 @@ mod discovery;
 mod dispatch;
 mod floatingip_pools;
 pub mod healthcheck;
+mod ip_availability;
 mod l3_schedule;
 pub(crate) mod metrics;
 mod page;
@@ -19,6 +20,7 @@ mod rbac_policies;
 mod request;
 mod router_actions;
 mod stream;
+mod subnet_pools;
 mod tags;
 mod verb;
 

@@ -25,6 +25,7 @@ mod hints;
 pub mod owner;
 pub mod plan;
 pub mod pools;
+pub mod prefixes;
 mod search;
 
 pub use allocate::{

@@ -3,6 +3,7 @@
 //! The pattern every resource follows is described in `docs/adding-a-resource.md`; [`network`] is the model.
 
 pub mod address_group;
+pub mod address_scope;
 pub mod agent;
 pub mod default_security_group_rule;
 pub mod default_statefulness;
@@ -16,6 +17,7 @@ pub mod router_port;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod subnet;
+pub mod subnet_pool;
 
 use std::future::Future;
 

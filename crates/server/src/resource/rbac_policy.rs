@@ -1,4 +1,4 @@
-//! RBAC policies: the owner of a network, security group or address group shares it with another project, or with everyone.
+//! RBAC policies: the owner of what can be shared, such as a network, shares it with another project, or with everyone.
 //!
 //! What a policy lets others see follows from its row by [`db::list::Scope`]; nothing else is stored. A policy that
 //! lets a network be used as external makes the network external, and the last such one gone makes it internal again.
@@ -11,13 +11,15 @@ use db::{
 use types::{
     RbacPolicyId, Standard,
     address_group::AddressGroup,
+    address_scope::AddressScope,
     attribute::{Attributes, ResourceTable, table::RBAC_POLICY},
     network::Network,
     rbac_policy::{ACCESS_AS_EXTERNAL, EVERYONE, ObjectType},
     security_group::SecurityGroup,
+    subnet_pool::SubnetPool,
 };
 
-use super::{Condition, Resource, find, find_any};
+use super::{Condition, Resource, find, find_any, subnet_pool};
 use crate::{Ctx, Error, Refusal, Result, quota};
 
 pub use types::rbac_policy::RbacPolicy;
@@ -151,6 +153,9 @@ async fn prepare(ctx: &Ctx, tx: &mut Tx, policy: &RbacPolicy) -> Result<()> {
         let reason = format!("Only admins can manipulate policies on {what} they do not own");
         return Err(Refusal::invalid_input(reason).into());
     }
+    if policy.object_type == ObjectType::SubnetPool {
+        subnet_pool::may_share(ctx, tx, &policy.object_id.to_string(), &policy.target_tenant).await?;
+    }
     let valid = policy.object_type.actions();
     if !valid.contains(&policy.action.as_str()) {
         let listed = match valid {
@@ -179,6 +184,8 @@ async fn object(ctx: &Ctx, tx: &mut Tx, policy: &RbacPolicy) -> Result<Object> {
         ObjectType::Network => Object::Network(Box::new(find(ctx, tx, &id).await?)),
         ObjectType::SecurityGroup => Object::Owned(find_any::<SecurityGroup>(ctx, tx, &id).await?.project_id),
         ObjectType::AddressGroup => Object::Owned(find_any::<AddressGroup>(ctx, tx, &id).await?.project_id),
+        ObjectType::AddressScope => Object::Owned(find_any::<AddressScope>(ctx, tx, &id).await?.project_id),
+        ObjectType::SubnetPool => Object::Owned(find_any::<SubnetPool>(ctx, tx, &id).await?.project_id),
     })
 }
 

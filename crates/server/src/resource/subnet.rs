@@ -21,7 +21,7 @@ use types::{
     subnet::{AllocationPool, HostRoute, Ipv6Mode},
 };
 
-use super::{Condition, Resource, find, find_all};
+use super::{Condition, Resource, find, find_all, subnet_pool::allocate};
 use crate::{
     Ctx, Error, Refusal, Result,
     event::{self, Event},
@@ -118,14 +118,17 @@ pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -
 
 /// Writes one new subnet with its pools.
 pub(super) async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Subnet> {
-    let cidr = check::prefix(tx, given).await?;
+    let pool = allocate::pool_of(ctx, tx, given).await?;
+    let cidr = allocate::prefix(tx, pool.as_ref(), given).await?;
     let mut subnet = from_attributes(given, cidr)?;
+    subnet.subnetpool_id = pool.as_ref().map(|pool| pool.id);
     check::create(ctx, &subnet)?;
     let network: Network = find(ctx, tx, &subnet.network_id.to_string()).await?;
     check::mtu(&network, &subnet)?;
     subnet.allocation_pools = pools_of(given, &subnet)?;
     rows::network_lock(tx, network.id, subnet.id).await?;
     check::overlap(tx, &subnet).await?;
+    allocate::affinity(tx, network.id, subnet.ip_version, pool.as_ref()).await?;
     check::segment(tx, &subnet, None).await?;
     subnet.shared = network.shared;
     subnet.router_external = network.router_external;

@@ -4,34 +4,40 @@
 //! merged. Where two extensions define an attribute the row names the later one, whose definition counts.
 
 mod address_group;
+mod address_scope;
 mod agent;
 mod binding;
 mod default_security_group_rule;
 mod default_statefulness;
 mod floatingip;
 mod network;
+mod network_ip_availability;
 mod port;
 mod rbac_policy;
 mod router;
 mod security_group;
 mod security_group_rule;
 mod subnet;
+mod subnet_pool;
 
 use super::{Attribute, Check, Convert, Default, ResourceTable};
 
 pub use address_group::ADDRESS_GROUP;
+pub use address_scope::ADDRESS_SCOPE;
 pub use agent::AGENT;
 pub use binding::BINDING;
 pub use default_security_group_rule::DEFAULT_SECURITY_GROUP_RULE;
 pub use default_statefulness::DEFAULT_STATEFULNESS;
 pub use floatingip::FLOATINGIP;
 pub use network::NETWORK;
+pub use network_ip_availability::NETWORK_IP_AVAILABILITY;
 pub use port::{DEVICE_OWNER_LENGTH, PORT};
 pub use rbac_policy::RBAC_POLICY;
 pub use router::ROUTER;
 pub use security_group::SECURITY_GROUP;
 pub use security_group_rule::SECURITY_GROUP_RULE;
 pub use subnet::SUBNET;
+pub use subnet_pool::SUBNET_POOL;
 
 /// All tables of resources with an URL of their own.
 pub static ALL: &[&ResourceTable] = &[
@@ -47,6 +53,9 @@ pub static ALL: &[&ResourceTable] = &[
     &DEFAULT_STATEFULNESS,
     &ROUTER,
     &FLOATINGIP,
+    &SUBNET_POOL,
+    &ADDRESS_SCOPE,
+    &NETWORK_IP_AVAILABILITY,
 ];
 
 /// Longest name, in characters.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use db::{Conn, Tx, subnet as rows};
+use db::{Tx, subnet as rows};
 use ipnet::IpNet;
 use types::{SegmentId, attribute::Attributes, network::Network};
 
@@ -13,63 +13,8 @@ use crate::{Ctx, Refusal, Result, ipam::pools};
 const IPV4_MIN_MTU: u32 = 68;
 /// The smallest MTU an IPv6 link may have.
 const IPV6_MIN_MTU: u32 = 1280;
-/// The pool whose prefixes a delegating router gives.
-const PREFIX_DELEGATION: &str = "prefix_delegation";
-
-fn bad_request(reason: &str) -> crate::Error {
-    Refusal::bad_request("BadRequest", format!("Bad subnets request: {reason}.")).into()
-}
-
 fn invalid(reason: impl std::fmt::Display) -> crate::Error {
     Refusal::invalid_input(reason).into()
-}
-
-/// The prefix of a new subnet, which must be given: subnet pools and prefix delegation are not served yet.
-pub(super) async fn prefix(conn: &mut Conn, given: &Attributes) -> Result<IpNet> {
-    let cidr: Option<IpNet> = given.parsed("cidr");
-    if cidr.is_some() && given.int("prefixlen").is_some() {
-        return Err(bad_request("cidr and prefixlen must not be supplied together"));
-    }
-    let default_pool = given.bool("use_default_subnetpool").unwrap_or(false);
-    match given.text("subnetpool_id") {
-        Some(_) if default_pool => {
-            return Err(bad_request("subnetpool_id and use_default_subnetpool cannot both be specified"));
-        }
-        // A prefix that is given needs no delegation.
-        Some(PREFIX_DELEGATION) if cidr.is_some() => {}
-        Some(PREFIX_DELEGATION) => return Err(refused_delegation(given)),
-        Some(pool) => return Err(refused_pool(conn, pool).await?),
-        None if default_pool => {
-            let version = match cidr {
-                Some(cidr) => version_of(cidr.addr()),
-                None => given.int("ip_version").unwrap_or_default(),
-            };
-            return Err(bad_request(&format!("No default subnetpool found for IPv{version}")));
-        }
-        None => {}
-    }
-    cidr.map(|c| c.trunc()).ok_or_else(|| bad_request("a subnetpool must be specified in the absence of a cidr"))
-}
-
-async fn refused_pool(conn: &mut Conn, pool: &str) -> Result<crate::Error> {
-    if rows::pool_exists(conn, pool).await? {
-        return Ok(bad_request("subnets cannot be allocated from a subnet pool here yet; give a cidr"));
-    }
-    let message = format!("Subnet pool {pool} could not be found.");
-    Ok(Refusal::new(axum::http::StatusCode::NOT_FOUND, "SubnetPoolNotFound", message).into())
-}
-
-fn refused_delegation(given: &Attributes) -> crate::Error {
-    let mode = |name| given.text(name).is_some_and(|m| m == "slaac" || m == "dhcpv6-stateless");
-    if given.int("ip_version") != Some(6) {
-        bad_request("Prefix Delegation can only be used with IPv6 subnets.")
-    } else if !mode("ipv6_ra_mode") {
-        bad_request("IPv6 RA Mode must be SLAAC or Stateless for Prefix Delegation.")
-    } else if !mode("ipv6_address_mode") {
-        bad_request("IPv6 Address Mode must be SLAAC or Stateless for Prefix Delegation.")
-    } else {
-        bad_request("IPv6 prefix delegation is not served here; give a cidr")
-    }
 }
 
 /// The rules a new subnet must obey by itself.
