@@ -114,7 +114,7 @@ const STEPS: &[Step] = &[
         &["203.0.113.0/24"],
     ),
     ("subnet pool set pool --pool-prefix 198.51.100.0/24 --min-prefix-length 25", 0, &[]),
-    ("subnet pool show pool -f json", 0, &["198.51.100.0/24", "203.0.113.0/24", "\"25\""]),
+    ("subnet pool show pool -f json", 0, &["198.51.100.0/24", "203.0.113.0/24", "\"min_prefixlen\": 25"]),
     ("subnet pool list -f value -c Name", 0, &["pool"]),
     ("network create pooled -f value -c name", 0, &["pooled"]),
     (

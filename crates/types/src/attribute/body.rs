@@ -169,7 +169,7 @@ pub fn claim_for(
                 .into(),
         ));
     }
-    if is_create && table.attribute("project_id").is_some() && !body.contains_key("project_id") {
+    if is_create && knows(table, "project_id") && !body.contains_key("project_id") {
         let project = owner.project_id.filter(|project| !project.is_empty()).ok_or_else(no_project)?;
         body.insert("project_id".into(), project.into());
         body.insert("tenant_id".into(), project.into());
