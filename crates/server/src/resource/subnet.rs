@@ -118,8 +118,9 @@ pub async fn delete_all_of_network(ctx: &Ctx, tx: &mut Tx, network: NetworkId) -
 
 /// Writes one new subnet with its pools.
 pub(super) async fn insert(ctx: &Ctx, tx: &mut Tx, given: &Attributes) -> Result<Subnet> {
-    let pool = allocate::pool_of(ctx, tx, given).await?;
-    let cidr = allocate::prefix(tx, pool.as_ref(), given).await?;
+    // Boxed, since the compiler looks only so deep into what callers wait for.
+    let pool = Box::pin(allocate::pool_of(ctx, tx, given)).await?;
+    let cidr = Box::pin(allocate::prefix(tx, pool.as_ref(), given)).await?;
     let mut subnet = from_attributes(given, cidr)?;
     subnet.subnetpool_id = pool.as_ref().map(|pool| pool.id);
     check::create(ctx, &subnet)?;
