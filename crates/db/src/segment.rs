@@ -36,7 +36,7 @@ pub async fn segments_of(conn: &mut Conn, networks: &[String]) -> Result<HashMap
 
 /// Adds a segment.
 pub async fn segment_insert(conn: &mut Conn, segment: &Segment) -> Result<(), DbError> {
-    let standard = crate::standard::standard_insert(conn, "networksegments", "", 0).await?;
+    let standard = crate::standard::standard_insert(conn, "networksegments", None, 0).await?;
     let columns = [
         "id",
         "network_id",

@@ -33,10 +33,12 @@ pub use error::{Error, Refusal, Result};
 /// Everything a server does beside answering requests: it follows committed changes, serves agents, moves networks off
 /// dead agents and keeps upstream's allocation tables. `host` is its name on the bus. Runs until it is dropped.
 pub async fn background(parts: std::sync::Arc<Parts>, host: &str) {
-    tokio::join!(
-        event::follow(parts.clone()),
-        rpc::serve(parts.clone(), host),
-        schedule::failover::run(parts.clone()),
-        segment::sync(parts.clone()),
-    );
+    // Each is boxed as what may move between threads, so that callers of this need not look into all of it.
+    let all: [futures_util::future::BoxFuture<'_, ()>; 4] = [
+        Box::pin(event::follow(parts.clone())),
+        Box::pin(rpc::serve(parts.clone(), host)),
+        Box::pin(schedule::failover::run(parts.clone())),
+        Box::pin(segment::sync(parts.clone())),
+    ];
+    futures_util::future::join_all(all).await;
 }
