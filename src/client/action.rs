@@ -63,6 +63,7 @@ impl Run<'_> {
                 self.api.request(Method::DELETE, &path, &Query::new(), None).await?;
                 self.say(&words.replace("{}", self.argument(1)))
             }
+            Action::Routed(what) => self.routed(what).await,
             Action::TagAdd | Action::TagRemove | Action::TagReplace => self.tag().await,
             Action::QuotaShow(defaults) => {
                 let project = self.project().await?;
@@ -80,11 +81,11 @@ impl Run<'_> {
         }
     }
 
-    fn argument(&self, index: usize) -> &str {
+    pub(super) fn argument(&self, index: usize) -> &str {
         self.parsed.argument(index).unwrap_or_default()
     }
 
-    fn say(&mut self, line: &str) -> Result<(), ClientError> {
+    pub(super) fn say(&mut self, line: &str) -> Result<(), ClientError> {
         Ok(writeln!(self.out, "{line}")?)
     }
 

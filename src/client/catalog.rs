@@ -1,7 +1,7 @@
 //! Every command of the client, as a table.
 
 use super::spec::Count;
-use super::spec::{Action, Command, Effect, Finish, Opt, Positional, Resource};
+use super::spec::{Action, Command, Effect, Finish, Opt, Positional, Resource, Routed};
 
 macro_rules! resources {
     ($($id:ident = $name:literal, $plural:literal, $path:literal, $named:literal, $indent:expr;)*) => {
@@ -251,6 +251,45 @@ static QUOTA_LIMITS: &[Opt] = &[
     Opt::one(&["--rbac-policy"], "N", Effect::Number("rbac_policy"), "how many RBAC policies"),
 ];
 
+static ROUTER_CREATE: &[Opt] = &[
+    ADMIN_DOWN,
+    DESCRIPTION,
+    Opt::one(&["--distributed"], "{True,False}", Effect::Text("distributed"), "on every host, or not").among(BOOLEAN),
+    Opt::one(&["--ha"], "{True,False}", Effect::Text("ha"), "highly available, or not").among(BOOLEAN),
+    AZ_HINT,
+];
+static ROUTER_UPDATE: &[Opt] = &[
+    NAME,
+    DESCRIPTION,
+    Opt::one(&["--admin-state-up"], "{True,False}", Effect::Text("admin_state_up"), "set it up or down").among(BOOLEAN),
+    Opt::one(&["--distributed"], "{True,False}", Effect::Text("distributed"), "on every host, or not").among(BOOLEAN),
+    Opt::many(
+        &["--route"],
+        "destination=CIDR,nexthop=IP",
+        Effect::Object("routes", &["destination", "nexthop"], &[]),
+        "a further route (may be repeated)",
+    )
+    .exclusive(1),
+    Opt::flag(&["--no-routes"], Effect::Empty("routes"), "no further routes").exclusive(1),
+];
+static GATEWAY: &[Opt] = &[
+    Opt::flag(&["--disable-snat"], Effect::Local, "what leaves keeps its address"),
+    Opt::many(
+        &["--fixed-ip"],
+        "subnet_id=SUBNET,ip_address=IP",
+        Effect::Local,
+        "a subnet, an address, or both (may be repeated)",
+    ),
+];
+static FIXED_ADDRESS: &[Opt] = &[Opt::one(&["--fixed-ip-address"], "IP", Effect::Local, "which address of the port")];
+static FLOATINGIP_CREATE: &[Opt] = &[
+    DESCRIPTION,
+    Opt::one(&["--port-id"], "PORT_ID", Effect::Text("port_id"), "the port that it stands for"),
+    Opt::one(&["--fixed-ip-address"], "IP", Effect::Text("fixed_ip_address"), "which address of that port"),
+    Opt::one(&["--floating-ip-address"], "IP", Effect::Text("floating_ip_address"), "the address outside"),
+    Opt::one(&["--subnet"], "SUBNET", Effect::Id("subnet_id", &SUBNET), "the subnet of the address outside"),
+];
+
 static NO_OPTIONS: &[Opt] = &[];
 static NAME_AND_TEXT: &[Opt] = &[NAME, DESCRIPTION];
 static TEXT: &[Opt] = &[DESCRIPTION];
@@ -267,6 +306,13 @@ static NEW_SUBNET: &[Positional] = &[
 static IN_GROUP: &[Positional] = &[Positional::one("SECURITY_GROUP", Effect::Id("security_group_id", &SECURITY_GROUP))];
 static AGENT_AND_NETWORK: &[Positional] =
     &[Positional::one("DHCP_AGENT", Effect::Local), Positional::one("NETWORK", Effect::Local)];
+static ON_OUTSIDE: &[Positional] = &[Positional::one("FLOATING_NETWORK", Effect::Id("floating_network_id", &NETWORK))];
+static FLOATINGIP_AND_PORT: &[Positional] =
+    &[Positional::one("FLOATINGIP_ID", Effect::Local), Positional::one("PORT", Effect::Local)];
+static ROUTER_AND_OUTSIDE: &[Positional] =
+    &[Positional::one("ROUTER", Effect::Local), Positional::one("EXTERNAL-NETWORK", Effect::Local)];
+static ROUTER_AND_INTERFACE: &[Positional] =
+    &[Positional::one("ROUTER", Effect::Local), Positional::one("INTERFACE", Effect::Local)];
 static AGENT_AND_ROUTER: &[Positional] =
     &[Positional::one("L3_AGENT", Effect::Local), Positional::one("ROUTER", Effect::Local)];
 static A_DHCP_AGENT: &[Positional] = &[Positional::one("DHCP_AGENT", Effect::Local)];
@@ -332,7 +378,10 @@ pub(super) static COMMANDS: &[Command] = commands! {
     "ext-show", "Show an extension.", Action::Show, EXTENSION, EXTENSION_1, NO_OPTIONS, [];
     "flavor-list", "List flavors of services.", Action::List, FLAVOR, NONE, NO_OPTIONS, ["id", "name", "service_type", "enabled"];
     "flavor-show", "Show a flavor.", Action::Show, FLAVOR, FLAVOR_1, NO_OPTIONS, [];
+    "floatingip-associate", "Have a floating IP stand for a port.", Action::Routed(Routed::Associate), FLOATINGIP, FLOATINGIP_AND_PORT, FIXED_ADDRESS, [];
+    "floatingip-create", "Create a floating IP.", Action::Create(Finish::Plain), FLOATINGIP, ON_OUTSIDE, FLOATINGIP_CREATE, [];
     "floatingip-delete", "Delete floating IPs.", Action::Delete, FLOATINGIP, FLOATINGIPS_N, NO_OPTIONS, [];
+    "floatingip-disassociate", "Have a floating IP stand for nothing.", Action::Routed(Routed::Disassociate), FLOATINGIP, FLOATINGIP_1, NO_OPTIONS, [];
     "floatingip-list", "List floating IPs.", Action::List, FLOATINGIP, NONE, NO_OPTIONS,
         ["id", "fixed_ip_address", "floating_ip_address", "port_id"];
     "floatingip-show", "Show a floating IP.", Action::Show, FLOATINGIP, FLOATINGIP_1, NO_OPTIONS, [];
@@ -371,14 +420,18 @@ pub(super) static COMMANDS: &[Command] = commands! {
     "rbac-delete", "Delete RBAC policies.", Action::Delete, RBAC_POLICY, RBACS_N, NO_OPTIONS, [];
     "rbac-list", "List RBAC policies.", Action::List, RBAC_POLICY, NONE, NO_OPTIONS, ["id", "object_type", "object_id"];
     "rbac-show", "Show an RBAC policy.", Action::Show, RBAC_POLICY, RBAC_1, NO_OPTIONS, [];
-    "router-create", "Create a router.", Action::Create(Finish::AdminState), ROUTER, NEW_NAME, ADMIN_DOWN_AND_TEXT, [];
+    "router-create", "Create a router.", Action::Create(Finish::AdminState), ROUTER, NEW_NAME, ROUTER_CREATE, [];
     "router-delete", "Delete routers.", Action::Delete, ROUTER, ROUTERS_N, NO_OPTIONS, [];
+    "router-gateway-clear", "Take a router's way outside.", Action::Routed(Routed::GatewayClear), ROUTER, ROUTER_1, NO_OPTIONS, [];
+    "router-gateway-set", "Give a router a way outside.", Action::Routed(Routed::GatewaySet), ROUTER, ROUTER_AND_OUTSIDE, GATEWAY, [];
+    "router-interface-add", "Put a router on a subnet.", Action::Routed(Routed::InterfaceAdd), ROUTER, ROUTER_AND_INTERFACE, NO_OPTIONS, [];
+    "router-interface-delete", "Take a router from a subnet.", Action::Routed(Routed::InterfaceRemove), ROUTER, ROUTER_AND_INTERFACE, NO_OPTIONS, [];
     "router-list", "List routers.", Action::List, ROUTER, NONE, NO_OPTIONS, ["id", "name", "external_gateway_info", "distributed", "ha"];
     "router-list-on-l3-agent", "List the routers an L3 agent serves.",
         Action::ListAt("agents/{}/l3-routers", None), ROUTER, AN_L3_AGENT, NO_OPTIONS, ["id", "name", "external_gateway_info"];
     "router-port-list", "List the ports of a router.", Action::List, PORT, A_ROUTER, NO_OPTIONS, ["id", "name", "mac_address", "fixed_ips"];
     "router-show", "Show a router.", Action::Show, ROUTER, ROUTER_1, NO_OPTIONS, [];
-    "router-update", "Change a router.", Action::Update(Finish::Plain), ROUTER, ROUTER_1, NAME_AND_TEXT, [];
+    "router-update", "Change a router.", Action::Update(Finish::Plain), ROUTER, ROUTER_1, ROUTER_UPDATE, [];
     "security-group-create", "Create a security group.", Action::Create(Finish::Plain), SECURITY_GROUP, NEW_NAME, TEXT, [];
     "security-group-delete", "Delete security groups.", Action::Delete, SECURITY_GROUP, GROUPS_N, NO_OPTIONS, [];
     "security-group-list", "List security groups.", Action::List, SECURITY_GROUP, NONE, NO_OPTIONS, ["id", "name", "security_group_rules"];

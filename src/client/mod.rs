@@ -16,6 +16,7 @@ mod help;
 mod http;
 mod keystone;
 mod python;
+mod routed;
 mod settings;
 mod spec;
 #[cfg(test)]

@@ -171,6 +171,23 @@ pub(super) enum Finish {
     AdminState,
 }
 
+/// What is joined to what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// A router to the outside.
+    GatewaySet,
+    /// Parts them.
+    GatewayClear,
+    /// A router to a subnet or a port.
+    InterfaceAdd,
+    /// Parts them.
+    InterfaceRemove,
+    /// A floating IP to a port.
+    Associate,
+    /// Parts them.
+    Disassociate,
+}
+
 /// What a command does.
 #[derive(Clone, Copy)]
 pub(super) enum Action {
@@ -191,6 +208,8 @@ pub(super) enum Action {
     Attach(&'static str, &'static str, &'static Resource, &'static str),
     /// Takes something off an agent: path, resource, and the words for it.
     Detach(&'static str, &'static Resource, &'static str),
+    /// Joins a router to a network, or a floating IP to a port, or parts them.
+    Routed(Routed),
     /// Adds, removes or replaces tags.
     TagAdd,
     /// Removes one tag or all.

@@ -62,7 +62,7 @@ async fn ensure_served(ctx: &Ctx, id: RouterId) -> Result<Vec<Agent>> {
     let chosen = choose(ctx.config().l3.scheduler, candidates, &counts, limit.saturating_sub(agents.len()));
     if chosen.is_empty() {
         if agents.is_empty() {
-            tracing::warn!(router = %id, "no L3 agent can serve this router; tried again when it changes");
+            tracing::debug!(router = %id, "no L3 agent can serve this router; tried again when it changes");
         }
         return Ok(agents);
     }
