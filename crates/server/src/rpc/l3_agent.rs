@@ -4,6 +4,8 @@
 //! router that no agent serves, or too few, is given to some before they are told. The end of a router goes to all
 //! agents, as nobody knows any more who served it.
 
+use std::time::Duration;
+
 use db::{agent::Agent, standard::now};
 use rpc::l3_agent::{AgentUpdated, Client, RouterHint, RouterRemoved};
 use types::{RouterId, SubnetId, port::Port};
@@ -16,8 +18,9 @@ use crate::{
     schedule::{self, choice},
 };
 
-/// How often an agent is called that does not answer.
+/// How often an agent is called that does not answer, and how long each time.
 const CALLS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A router changed, or something that hangs on it.
 pub async fn router_updated(ctx: &Ctx, router: RouterId) -> Result<()> {
@@ -37,7 +40,7 @@ pub async fn router_deleted(ctx: &Ctx, router: RouterId) -> Result<()> {
 /// A router was given to the agent on that host, which is to answer. One that does not will ask when it is back.
 pub async fn router_hosted(ctx: &Ctx, router: RouterId, host: &str) -> Result<()> {
     for call in 1..=CALLS {
-        match to(ctx, host).router_added_to_agent(&ctx.caller, vec![router]).await {
+        match to(ctx, host).with_timeout(PATIENCE).router_added_to_agent(&ctx.caller, vec![router]).await {
             Ok(()) => return Ok(()),
             Err(error) => tracing::warn!(%router, "the L3 agent on {host} was not told of it ({call}): {error}"),
         }
