@@ -147,7 +147,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
 
 /// Paths are arguments of programs, by which they are known again whatever their directory.
 fn absolute(mut config: Config) -> Config {
-    for path in [&mut config.ra_confs, &mut config.external_pids, &mut config.ha.confs] {
+    for path in [&mut config.routers, &mut config.ra_confs, &mut config.external_pids, &mut config.ha.confs] {
         if let Ok(absolute) = std::path::absolute(&*path) {
             *path = absolute;
         }

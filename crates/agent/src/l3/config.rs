@@ -43,6 +43,8 @@ pub struct Config {
     pub ra_confs: PathBuf,
     /// Fewest and most seconds between two advertisements.
     pub rtr_adv_interval: (u32, u32),
+    /// Directory in which the routers of this agent are noted, a file for each; `$state_path/routers`.
+    pub routers: PathBuf,
     /// Directory of pid files; `$state_path/external/pids`.
     pub external_pids: PathBuf,
     /// Remove what was set up when the agent ends.
@@ -84,11 +86,17 @@ impl Config {
             radvd_user: None,
             ra_confs: state_path.join("ra"),
             rtr_adv_interval: (30, 100),
+            routers: state_path.join("routers"),
             external_pids: state_path.join("external/pids"),
             cleanup_on_shutdown: false,
             ha: Ha { confs: state_path.join("ha_confs"), vrrp_advert_int: 2, vrrp_auth: None },
             system: System::current(),
         }
+    }
+
+    /// The file that says that a router is this agent's.
+    pub fn mark(&self, router: RouterId) -> PathBuf {
+        self.routers.join(router.to_string())
     }
 
     /// The file that radvd reads for a router.

@@ -15,8 +15,8 @@ use std::{
 
 use ipnet::IpNet;
 use kernel::{
-    Address, Host, Kernel, LinkChange, Namespace, Route, System, conntrack::Connection, missing_is_fine, nft::NftError,
-    process::ProcessError,
+    Address, Host, Kernel, LinkChange, Namespace, Route, System, conntrack::Connection, file, missing_is_fine,
+    nft::NftError, process::ProcessError,
 };
 use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::Instant};
@@ -104,17 +104,39 @@ impl<H: Host> Driver<H> {
         Ok(Self { config, host, root, announcing: Mutex::default(), signalled: Mutex::default() })
     }
 
-    /// The routers that have a namespace here.
-    pub fn routers(&self) -> Result<Vec<RouterId>, DriverError> {
-        let names = self.host.namespaces()?;
-        let ids = names.iter().filter_map(|name| name.strip_prefix(device::ROUTER_NAMESPACE_PREFIX)?.parse().ok());
-        Ok(ids.collect())
+    /// The routers that have something here and are this agent's, or its predecessor's.
+    pub async fn routers(&self) -> Result<BTreeSet<RouterId>, DriverError> {
+        let marks = file::list(&self.config.routers)?;
+        let mut routers: BTreeSet<RouterId> = marks.iter().filter_map(|name| name.parse().ok()).collect();
+        for name in self.host.namespaces()? {
+            let id = name.strip_prefix(device::ROUTER_NAMESPACE_PREFIX).and_then(|id| id.parse().ok());
+            if let Some(router) = id.filter(|router| !routers.contains(router))
+                && self.is_wired(&name).await?
+            {
+                routers.insert(router);
+            }
+        }
+        Ok(routers)
     }
 
-    /// Whether a router has something here.
-    pub fn has(&self, router: RouterId) -> bool {
-        let namespaced = self.routers().is_ok_and(|routers| routers.contains(&router));
-        namespaced || self.has_programs(router)
+    /// Whether a router has something here that is this agent's, or its predecessor's.
+    pub async fn has(&self, router: RouterId) -> Result<bool, DriverError> {
+        let marked = file::exists(&self.config.mark(router)) || self.has_programs(router);
+        Ok(marked || self.is_wired(&device::router_namespace(router)).await?)
+    }
+
+    /// Whether a device in a namespace has its other end in this host.
+    async fn is_wired(&self, namespace: &str) -> Result<bool, DriverError> {
+        let Some(inside) = self.enter(namespace)? else { return Ok(false) };
+        // Somebody else's may go while it is looked at.
+        let links = inside.links().await.unwrap_or_default();
+        for link in links.iter().filter(|link| is_router_device(link)) {
+            let Some((_, part)) = link.name.split_once('-') else { continue };
+            if self.root.link(&format!("{}{part}", device::TAP_PREFIX)).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Brings a router to what it shall have.
@@ -149,11 +171,12 @@ impl<H: Host> Driver<H> {
                 missing_is_fine(inside.link_delete(&link.name).await)?;
             }
         }
-        Ok(self.host.namespace_delete(&name)?)
+        self.host.namespace_delete(&name)?;
+        Ok(file::remove(&self.config.mark(router))?)
     }
 
     async fn state(&self, wanted: &Wanted) -> Result<State, DriverError> {
-        let mut state = State::default();
+        let mut state = State { marked: file::exists(&self.config.mark(wanted.router)), ..State::default() };
         self.read_programs(wanted, &mut state)?;
         for device in &wanted.devices {
             state.taps.extend(self.root.link(&device.tap).await?.map(|link| (device.tap.clone(), link)));
@@ -213,6 +236,10 @@ impl<H: Host> Driver<H> {
     async fn step(&self, wanted: &Wanted, step: Step) -> Result<(), DriverError> {
         let Some(step) = self.program_step(wanted, step).await? else { return Ok(()) };
         match step {
+            Step::Mark => {
+                file::make_directory(&self.config.routers)?;
+                file::replace(&self.config.mark(wanted.router), "")?;
+            }
             Step::CreateNamespace => {
                 self.host.namespace_delete(&wanted.namespace)?;
                 self.host.namespace_create(&wanted.namespace)?;

@@ -18,7 +18,8 @@
 //!
 //! | object | is ours when |
 //! |---|---|
-//! | namespace | `qrouter-<router>` |
+//! | router | it is noted in `$state_path/routers`; or a device in its namespace has its other end in this host |
+//! | namespace | `qrouter-<router>` of such a router |
 //! | devices | veth devices in such a namespace named `qr-…`, `qg-…` or `ha-…`, with their other ends |
 //! | addresses | lasting ones of such devices, but for those of the link itself |
 //! | routes | static ones of the main table of such a namespace |

@@ -154,7 +154,7 @@ impl State {
     }
 
     /// Everything was told: what else is here, remembered or in `present`, goes.
-    pub(super) fn finish_sync(&mut self, ours: &HashSet<RouterId>, present: Vec<RouterId>) {
+    pub(super) fn finish_sync(&mut self, ours: &HashSet<RouterId>, present: impl IntoIterator<Item = RouterId>) {
         let known: HashSet<RouterId> = self.routers.keys().copied().chain(present).collect();
         for router in known {
             if !ours.contains(&router) && !self.touched.contains(&router) {

@@ -53,9 +53,11 @@ async fn a_restart_with_fifty_routers_is_short_and_not_noticed() {
     instance.until_pings("203.0.112.1").await;
     let flow = instance.flow("203.0.112.1").await;
     // The last thing that a restart does is to take away what went: a router that is not ours.
-    let stray = device::router_namespace(types::RouterId::random());
+    let gone = types::RouterId::random();
+    let stray = device::router_namespace(gone);
     lab.host.kill().await;
     lab.host.system().namespace_create(&stray).unwrap();
+    std::fs::write(lab.host.config().mark(gone), "").unwrap();
     lab.server.inner(|inner| inner.statuses.clear());
     let began = Instant::now();
     lab.host.start();

@@ -2,7 +2,7 @@
 //! hinted at in between. One question at a time, for many routers each.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -93,9 +93,9 @@ impl Agent {
                 Err(error) => return Err(error),
             }
         }
-        let present = self.driver.routers().unwrap_or_else(|error| {
+        let present = self.driver.routers().await.unwrap_or_else(|error| {
             tracing::warn!(error = chain(&error), "cannot see which routers have something here");
-            Vec::new()
+            BTreeSet::new()
         });
         self.state.lock().finish_sync(&ours, present);
         self.wake.notify_one();

@@ -92,7 +92,7 @@ impl Agent {
     /// After a start of the machine, what the server thinks of the HA ports of this host is past: it is told so before
     /// anything else.
     pub(super) async fn reset_ha_ports(&self) {
-        if self.driver.routers().is_ok_and(|routers| !routers.is_empty()) {
+        if self.driver.routers().await.is_ok_and(|routers| !routers.is_empty()) {
             return;
         }
         let client = self.client.clone().with_timeout(START_PATIENCE);

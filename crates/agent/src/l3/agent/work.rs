@@ -99,7 +99,7 @@ impl Agent {
     /// Takes away what a router has here.
     async fn remove(&self, router: RouterId) -> Result<(), WorkError> {
         let was_served = self.state.lock().forget(router);
-        if !was_served && !self.driver.has(router) {
+        if !was_served && !self.driver.has(router).await? {
             return Ok(());
         }
         let namespace = self.config.system.namespace(&device::router_namespace(router));

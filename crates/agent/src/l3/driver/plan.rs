@@ -17,6 +17,8 @@ use crate::l3::desired::{Device, Hop, Wanted};
 /// What a router has on this host.
 #[derive(Debug, Clone, Default)]
 pub struct State {
+    /// It is noted as this agent's.
+    pub marked: bool,
     /// Its namespace can be entered.
     pub namespace: bool,
     /// The links in it.
@@ -57,6 +59,8 @@ pub struct Running {
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
+    /// Note that the router is this agent's, by which a later one knows.
+    Mark,
     /// End a radvd.
     StopRadvd,
     /// Make the namespace.
@@ -117,7 +121,8 @@ impl Step {
     pub fn may_uncover_another(&self) -> bool {
         !matches!(
             self,
-            Self::WriteRadvd
+            Self::Mark
+                | Self::WriteRadvd
                 | Self::ReloadRadvd
                 | Self::RemoveRadvd
                 | Self::LoadRules(_)
@@ -133,6 +138,7 @@ impl Step {
 /// that is not translated as it shall be. What keepalived has in its hands is left to it.
 pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
     let mut steps = Vec::new();
+    steps.extend((!state.marked).then_some(Step::Mark));
     let stray = state.radvd.as_ref().is_some_and(|running| !running.here);
     if stray || (state.radvd.is_some() && wanted.radvd.is_none()) {
         steps.push(Step::StopRadvd);

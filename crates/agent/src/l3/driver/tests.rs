@@ -7,7 +7,13 @@ use crate::l3::testing::{config, router};
 
 /// A driver on a kernel in memory. It has no radvd, so only routers without advertisements settle.
 fn driver(host: &FakeHost) -> Driver<FakeHost> {
-    Driver::new(Arc::new(config()), host.clone()).unwrap()
+    let state = STATE.with(|directory| directory.path().to_owned());
+    Driver::new(Arc::new(Config::new("host-a", state)), host.clone()).unwrap()
+}
+
+thread_local! {
+    /// The files of a test.
+    static STATE: tempfile::TempDir = tempfile::tempdir().unwrap();
 }
 
 fn wanted(told: &Router) -> Wanted {
@@ -40,9 +46,9 @@ async fn routers_settle() {
         let host = FakeHost::new();
         let (driver, told) = (driver(&host), router(case));
         settle(&driver, &host, &told).await;
-        assert_eq!(driver.routers().unwrap(), [told.id]);
+        assert_eq!(driver.routers().await.unwrap(), BTreeSet::from([told.id]));
         driver.tear_down(told.id).await.unwrap();
-        assert_eq!(driver.routers().unwrap(), []);
+        assert_eq!(driver.routers().await.unwrap(), BTreeSet::new());
         let links = host.root().unwrap().links().await.unwrap();
         assert_eq!(links.len(), 1, "only the loopback is left: {links:?}");
     }
@@ -118,6 +124,20 @@ async fn rules_of_upstreams_agent_go_when_ours_stand() {
     let tables = inside.nft_tables().await.unwrap();
     let own = (TABLE.0.to_owned(), TABLE.1.to_owned());
     assert_eq!(tables, [own, ("ip".to_owned(), "filter".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_another_host_has_is_not_ours() {
+    // Namespaces may be seen by several hosts of a test; the other ends of the devices are not.
+    let (host, told) = (FakeHost::new(), router("floating"));
+    let driver = driver(&host);
+    settle(&driver, &host, &told).await;
+    std::fs::remove_file(driver.config.mark(told.id)).unwrap();
+    assert!(driver.has(told.id).await.unwrap(), "its devices are wired to here");
+    driver.tear_down(told.id).await.unwrap();
+    host.namespace_create(&namespace(&told)).unwrap();
+    assert!(!driver.has(told.id).await.unwrap());
+    assert_eq!(driver.routers().await.unwrap(), BTreeSet::new());
 }
 
 fn connection(original: (&str, &str), reply: (&str, &str)) -> Connection {
