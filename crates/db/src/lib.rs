@@ -26,6 +26,7 @@ pub mod member;
 pub mod migrate;
 mod mysql;
 pub mod network;
+pub mod object;
 pub mod outbox;
 mod pool;
 pub mod port;

@@ -21,6 +21,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod payload;
 pub mod reports;
+pub mod resource;
 pub mod security_group;
 
 pub use interface::{Interface, Kind, Method, select};
@@ -32,6 +33,7 @@ pub static INTERFACES: &[&Interface] = &[
     &security_group::INTERFACE,
     &dhcp::INTERFACE,
     &metadata::INTERFACE,
+    &resource::INTERFACE,
     &dhcp_agent::INTERFACE,
     &l2_agent::INTERFACE,
     &l2_population::INTERFACE,

@@ -31,6 +31,8 @@ pub struct Parts {
     pub nova: Option<nova::Notifier>,
     /// Those who watch the API, where there are any.
     pub notifier: Option<Notifier>,
+    /// Which versions of objects agents take.
+    pub takers: crate::rpc::object::Takers,
     /// What is told to others than this process.
     pub outbox: Option<Arc<Outbox>>,
     /// How callers are known.
@@ -53,6 +55,7 @@ impl Parts {
             events,
             nova: None,
             notifier: None,
+            takers: crate::rpc::object::Takers::default(),
             outbox: None,
             auth: Strategy::Noauth,
             started,

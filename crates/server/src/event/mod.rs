@@ -40,6 +40,7 @@ use crate::{
     notification::{self, Notice},
     nova::ServerEvent,
     provisioning::Entity,
+    rpc::object,
 };
 
 use lane::Item;
@@ -331,7 +332,11 @@ pub async fn record(ctx: &Ctx, tx: &mut Tx, events: Vec<Event>) -> Result<Record
     let nova = ctx.parts.nova.as_ref().map(|nova| nova.events_of(ctx, &events)).unwrap_or_default();
     let notices = if ctx.parts.notifier.is_some() { notification::ends(ctx, &events) } else { Vec::new() };
     let population = l2_population::news_of(ctx, tx, &events).await?.into_iter().map(Telling::of_population);
-    let agents: Vec<Telling> = events.into_iter().filter_map(Telling::of).chain(population).collect();
+    let objects: Vec<Telling> = match ctx.parts.takers.any(ctx, tx).await? {
+        true => events.iter().flat_map(object::changed).map(|(kind, id)| Telling::of_object(kind, id)).collect(),
+        false => Vec::new(),
+    };
+    let agents = events.into_iter().filter_map(Telling::of).chain(population).chain(objects).collect();
     let outbox = ctx.parts.outbox.as_deref();
     Ok(Recorded {
         agents: outbox::store(outbox, ctx, tx, Audience::Agents, agents).await?,

@@ -23,7 +23,7 @@ use super::{Event, Hosted, HostedRouter};
 use crate::{
     Ctx, Error, Result, l2_population, provisioning,
     resource::{self, Resource, floatingip},
-    rpc::{dhcp_agent, l2_agent, l3_agent},
+    rpc::{dhcp_agent, l2_agent, l3_agent, object},
 };
 
 /// What has happened, as agents need it.
@@ -41,6 +41,7 @@ pub(super) enum News {
     PortDeleted { id: PortId, network_id: NetworkId, fixed_ips: Vec<FixedIp>, groups: BTreeSet<SecurityGroupId> },
     SecurityGroupRulesChanged { id: SecurityGroupId },
     AddressesChanged { id: AddressGroupId },
+    ObjectChanged { kind: object::Kind, id: String },
     DhcpNetworkAdded { network_id: NetworkId, host: String },
     DhcpNetworkRemoved { network_id: NetworkId, host: String },
     DhcpAgentSwitched { host: String, admin_state_up: bool },
@@ -186,6 +187,11 @@ impl Telling {
         Self { news: News::L2Population(news), known: Known::Nothing }
     }
 
+    /// That an object is to be pushed to those who keep a copy of it.
+    pub(super) fn of_object(kind: object::Kind, id: String) -> Self {
+        Self { news: News::ObjectChanged { kind, id }, known: Known::Nothing }
+    }
+
     /// Names the resource whose events must keep their order.
     pub(super) fn key(&self) -> usize {
         let mut hasher = DefaultHasher::new();
@@ -203,6 +209,7 @@ impl Telling {
             | News::PortDeleted { id, .. } => id.hash(&mut hasher),
             News::SecurityGroupRulesChanged { id } => id.hash(&mut hasher),
             News::AddressesChanged { id } => id.hash(&mut hasher),
+            News::ObjectChanged { id, .. } => id.hash(&mut hasher),
             News::DhcpAgentSwitched { host, .. } | News::L3AgentSwitched { host, .. } => host.hash(&mut hasher),
             News::TunnelEndDeleted { address, .. } => address.hash(&mut hasher),
             News::L2Population(news) => news.network().hash(&mut hasher),
@@ -277,6 +284,7 @@ impl Telling {
                 l2_agent::members_changed(ctx, groups.iter().copied()).await
             }
             News::SecurityGroupRulesChanged { id } => l2_agent::security_group_rules_changed(ctx, vec![*id]).await,
+            News::ObjectChanged { kind, id } => object::push(ctx, *kind, id).await,
             News::AddressesChanged { id } => {
                 let mut conn = ctx.db().reader().await?;
                 let groups = db::address_group::security_groups_naming(&mut conn, *id).await?;

@@ -121,6 +121,9 @@ pub async fn report(ctx: &Ctx, state: &AgentState) -> Result<Status> {
         Err(Error::Db(DbError::Duplicate { .. })) => take_report(ctx, state).await,
         result => result,
     }?;
+    if state.resource_versions.is_some() {
+        ctx.parts.takers.forget();
+    }
     if status != Status::Alive && matches!(state.agent_type.as_str(), kind::LINUX_BRIDGE | kind::OPEN_VSWITCH) {
         bind_waiting_ports(ctx, &state.host).await?;
     }

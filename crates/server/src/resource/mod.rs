@@ -19,6 +19,9 @@ pub mod security_group_rule;
 pub mod subnet;
 pub mod subnet_pool;
 
+#[cfg(test)]
+mod orphans;
+
 use std::future::Future;
 
 use db::{

@@ -17,7 +17,7 @@ use types::{
 use super::{
     Condition, Resource,
     default_security_group_rule::{self, DefaultSecurityGroupRule},
-    find,
+    find, find_all,
 };
 use crate::{
     Ctx, Refusal, Result,
@@ -127,12 +127,27 @@ impl Resource for SecurityGroup {
             let message = "Insufficient rights for removing default security group.";
             return Err(Refusal::conflict("SecurityGroupCannotRemoveDefault", message).into());
         }
+        let mut events = delete_rules_about(ctx, &mut tx, &group).await?;
         rows::security_group_delete(&mut tx, &group).await?;
-        let recorded = event::record(ctx, &mut tx, vec![Event::SecurityGroupDeleted(Arc::new(group))]).await?;
+        events.push(Event::SecurityGroupDeleted(Arc::new(group)));
+        let recorded = event::record(ctx, &mut tx, events).await?;
         tx.commit().await?;
         recorded.emit(ctx).await;
         Ok(())
     }
+}
+
+/// Rules of other groups that name this one as the other side go with it, and the agents of those groups hear of it.
+async fn delete_rules_about(ctx: &Ctx, tx: &mut Tx, group: &SecurityGroup) -> Result<Vec<Event>> {
+    let naming = ListQuery::default().matching("remote_group_id", group.id);
+    let mut rules: Vec<SecurityGroupRule> = find_all(ctx, tx, &naming).await?;
+    rules.retain(|rule| rule.security_group_id != group.id);
+    let mut events = Vec::with_capacity(rules.len());
+    for rule in rules {
+        rows::security_group_rule_delete(tx, &rule).await?;
+        events.push(Event::SecurityGroupRuleDeleted(Arc::new(rule)));
+    }
+    Ok(events)
 }
 
 /// A project that looks at its groups or their rules finds its default group there; administrators may look at those of

@@ -13,6 +13,7 @@ pub mod l3;
 pub mod l3_agent;
 pub mod l3_router;
 pub mod metadata;
+pub mod object;
 pub mod reports;
 pub mod security_group;
 pub mod serve;

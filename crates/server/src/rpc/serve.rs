@@ -29,6 +29,7 @@ static PLUGIN: &[&Interface] = &[
     &rpc::dhcp::INTERFACE,
     &rpc::reports::INTERFACE,
     &rpc::metadata::INTERFACE,
+    &rpc::resource::INTERFACE,
 ];
 /// What is served on `q-l3-plugin`.
 static L3: &[&Interface] = &[&rpc::l3::INTERFACE];
@@ -106,6 +107,7 @@ async fn dispatch(
         name if name == rpc::reports::INTERFACE.name => rpc::reports::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::l3::INTERFACE.name => Box::pin(rpc::l3::dispatch(endpoint, ctx, method, args)).await,
         name if name == rpc::metadata::INTERFACE.name => rpc::metadata::dispatch(endpoint, ctx, method, args).await,
+        name if name == rpc::resource::INTERFACE.name => rpc::resource::dispatch(endpoint, ctx, method, args).await,
         name if name == rpc::security_group::INTERFACE.name => {
             rpc::security_group::dispatch(endpoint, ctx, method, args).await
         }
