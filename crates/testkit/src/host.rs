@@ -213,10 +213,14 @@ impl Drop for Host {
         for pid in self.processes() {
             let _ = signal(pid, Signal::SIGKILL);
         }
-        // Its networks are those that have a directory.
+        // Its networks and routers are those that have a directory or a file.
         let networks = fs::read_dir(self.service.state_dir().join("dhcp")).into_iter().flatten().flatten();
         for network in networks {
             let _ = System::current().namespace_delete(&format!("qdhcp-{}", network.file_name().to_string_lossy()));
+        }
+        let routers = fs::read_dir(self.service.state_dir().join("routers")).into_iter().flatten().flatten();
+        for router in routers {
+            let _ = System::current().namespace_delete(&format!("qrouter-{}", router.file_name().to_string_lossy()));
         }
     }
 }
