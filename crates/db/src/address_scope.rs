@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_query::{Expr, ExprTrait};
+use sea_query::{Expr, ExprTrait, SelectStatement};
 use types::{
     AddressScopeId, NetworkId,
     address_scope::AddressScope,
@@ -86,11 +86,8 @@ pub async fn address_scope_is_used(conn: &mut Conn, scope: AddressScopeId) -> Re
     Ok(!conn.sql(sql, vec![scope.into()]).await?.is_empty())
 }
 
-/// The address scopes of networks: those of the pools that their subnets are from, by version.
-pub async fn scopes_of_networks(
-    conn: &mut Conn,
-    networks: &[String],
-) -> Result<HashMap<(NetworkId, u8), AddressScopeId>, DbError> {
+/// The query for the address scopes of networks, those of the pools that their subnets are from.
+pub(crate) fn scopes_query(networks: &[String]) -> SelectStatement {
     let mut select = tables::SUBNETS.select(&["network_id"]);
     for column in ["ip_version", "address_scope_id"] {
         select.expr(Expr::col(("subnetpools", column)));
@@ -98,5 +95,10 @@ pub async fn scopes_of_networks(
     select.inner_join("subnetpools", Expr::col(("subnetpools", "id")).equals(("subnets", "subnetpool_id")));
     select.and_where(Expr::col(("subnets", "network_id")).is_in(networks.iter().map(String::as_str)));
     select.and_where(Expr::col(("subnetpools", "address_scope_id")).is_not_null()).distinct();
-    conn.select(&select).await?.iter().map(|row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).collect()
+    select
+}
+
+/// What [`scopes_query`] found, by network and IP version.
+pub(crate) fn scopes_read(rows: &[Row]) -> Result<HashMap<(NetworkId, u8), AddressScopeId>, DbError> {
+    rows.iter().map(|row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).collect()
 }

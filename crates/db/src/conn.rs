@@ -1,9 +1,9 @@
 //! A connection inside a transaction, the same on every backend.
 
 use std::{
-    borrow::Cow,
     fmt::Write as _,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use sea_query::{
@@ -11,10 +11,18 @@ use sea_query::{
     SqliteQueryBuilder, UpdateStatement,
 };
 
-use crate::{Backend, DbError, Row, Value, mysql, postgres, schema::Table, sqlite};
+use crate::{
+    Backend, DbError, Row, Value,
+    flight::{Behind, Failed, Later, Outcome, Statement},
+    mysql, postgres,
+    schema::Table,
+    sqlite,
+};
 
 /// Parameters bound in one statement at most; both servers allow 65,535.
 const MAX_BINDS: usize = 32_000;
+/// So many bytes are written behind before they are sent.
+const MAX_BEHIND: usize = 256 << 10;
 
 /// A connection. It is inside a read snapshot, or inside the write transaction of the [`Tx`] that holds it.
 ///
@@ -22,6 +30,10 @@ const MAX_BINDS: usize = 32_000;
 #[derive(Debug)]
 pub struct Conn {
     inner: Inner,
+    /// Sent with the next flight.
+    behind: Vec<Behind>,
+    /// Answers to what is going to be asked.
+    ahead: Vec<(Statement, Vec<Row>)>,
 }
 
 #[derive(Debug)]
@@ -38,18 +50,9 @@ pub struct Tx {
     conn: Conn,
 }
 
-/// What a statement did.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) affected: u64,
-    /// The last number a sequence gave, on the backends that report it beside the rows.
-    pub(crate) last_id: i64,
-}
-
 impl Conn {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner }
+        Self { inner, behind: Vec::new(), ahead: Vec::new() }
     }
 
     /// Which kind of database this is a connection to.
@@ -63,8 +66,46 @@ impl Conn {
 
     /// The rows of a query.
     pub async fn select(&mut self, statement: &SelectStatement) -> Result<Vec<Row>, DbError> {
-        let (text, binds) = self.render(statement);
-        Ok(self.run(&text, binds).await?.rows)
+        let statement = self.statement(statement);
+        self.ask(statement).await
+    }
+
+    /// The rows of several queries that do not need each other's answers, in one flight.
+    pub async fn select_all<const N: usize>(
+        &mut self,
+        queries: [&SelectStatement; N],
+    ) -> Result<[Vec<Row>; N], DbError> {
+        let mut answers = [const { None }; N];
+        let mut open = Vec::with_capacity(N);
+        for (answer, query) in answers.iter_mut().zip(queries) {
+            let statement = self.statement(query);
+            *answer = self.answered(&statement);
+            if answer.is_none() {
+                open.push(statement);
+            }
+        }
+        let mut outcomes = if open.is_empty() { Vec::new() } else { self.flight(&open).await? }.into_iter();
+        Ok(answers.map(|answer| answer.unwrap_or_else(|| outcomes.next().unwrap_or_default().rows)))
+    }
+
+    /// Asks in one flight what this transaction is going to ask one by one.
+    pub async fn ahead(&mut self, mut statements: Vec<Statement>) -> Result<(), DbError> {
+        if self.backend() == Backend::Sqlite || statements.len() < 2 {
+            return Ok(());
+        }
+        let outcomes = self.flight(&statements).await?;
+        self.ahead.extend(statements.drain(..).zip(outcomes.into_iter().map(|outcome| outcome.rows)));
+        Ok(())
+    }
+
+    /// A query, to be asked [`Conn::ahead`].
+    pub fn statement(&self, query: &impl QueryStatementWriter) -> Statement {
+        let (text, values) = match self.backend() {
+            Backend::Sqlite => query.build(SqliteQueryBuilder),
+            Backend::Mysql => query.build(MysqlQueryBuilder),
+            Backend::Postgres => query.build(PostgresQueryBuilder),
+        };
+        Statement::new(text, values.into_iter().map(Value::from_query).collect())
     }
 
     /// Inserts rows, all with the same columns.
@@ -74,24 +115,52 @@ impl Conn {
         columns: &[&str],
         rows: Vec<Vec<Value>>,
     ) -> Result<(), DbError> {
-        if self.backend() == Backend::Sqlite {
-            // One prepared statement run for each row beats a long one made anew for each number of rows.
-            let text = self.insert_text(table, columns, 1);
-            for row in rows {
-                self.run(&text, row).await.map_err(|e| named(e, table))?;
-            }
-            return Ok(());
+        for statement in self.inserts(table, columns, rows) {
+            self.write(Behind { statement, table: Some(table), raced: false, number: None }).await?;
         }
-        let per_statement = (MAX_BINDS / columns.len().max(1)).max(1);
-        let mut rows = rows.into_iter();
-        loop {
-            let binds: Vec<Value> = rows.by_ref().take(per_statement).flatten().collect();
-            if binds.is_empty() {
-                return Ok(());
-            }
-            let text = self.insert_text(table, columns, binds.len() / columns.len());
-            self.run(&text, binds).await.map_err(|e| named(e, table))?;
+        Ok(())
+    }
+
+    /// Inserts rows, at the latest with the commit: errors show there, or in any statement before.
+    pub async fn insert_behind(
+        &mut self,
+        table: &'static Table,
+        columns: &[&str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), DbError> {
+        for statement in self.inserts(table, columns, rows) {
+            self.write_behind(Behind { statement, table: Some(table), raced: false, number: None }).await?;
         }
+        Ok(())
+    }
+
+    /// The same for rows that are only missing because another transaction has not been faster. If one was, the error is
+    /// a conflict: the whole operation can be run again.
+    pub async fn insert_raced(
+        &mut self,
+        table: &'static Table,
+        columns: &[&str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), DbError> {
+        for statement in self.inserts(table, columns, rows) {
+            self.write_behind(Behind { statement, table: Some(table), raced: true, number: None }).await?;
+        }
+        Ok(())
+    }
+
+    /// Inserts rows into a table whose `id` is a sequence, and tells the numbers they got.
+    pub async fn insert_ids(
+        &mut self,
+        table: &'static Table,
+        columns: &[&str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<i64>, DbError> {
+        let mut numbers = Vec::with_capacity(rows.len());
+        for row in rows {
+            numbers.push(self.insert_id_behind(table, columns, row).await?);
+        }
+        self.flush().await?;
+        numbers.iter().map(Later::get).collect()
     }
 
     /// Inserts one row into a table whose `id` is a sequence, and tells the number it got.
@@ -101,48 +170,125 @@ impl Conn {
         columns: &[&str],
         row: Vec<Value>,
     ) -> Result<i64, DbError> {
+        let number = self.insert_id_behind(table, columns, row).await?;
+        self.flush().await?;
+        number.get()
+    }
+
+    /// The same behind, at the latest with the commit.
+    pub async fn insert_id_behind(
+        &mut self,
+        table: &'static Table,
+        columns: &[&str],
+        row: Vec<Value>,
+    ) -> Result<Later, DbError> {
         let mut text = self.insert_text(table, columns, 1);
         if self.backend() == Backend::Postgres {
             text.push_str(" RETURNING id");
         }
-        let outcome = self.run(&text, row).await.map_err(|e| named(e, table))?;
-        outcome.rows.first().map_or(Ok(outcome.last_id), |row| row.get(0))
+        let number = Later::default();
+        let statement = Statement::new(text, row);
+        self.write_behind(Behind { statement, table: Some(table), raced: false, number: Some(number.clone()) }).await?;
+        Ok(number)
     }
 
     /// Updates rows and tells how many matched.
     pub async fn update(&mut self, statement: &UpdateStatement) -> Result<u64, DbError> {
-        let (text, binds) = self.render(statement);
-        Ok(self.run(&text, binds).await?.affected)
+        let statement = self.statement(statement);
+        self.change(statement).await
     }
 
     /// Deletes rows and tells how many.
     pub async fn delete(&mut self, statement: &DeleteStatement) -> Result<u64, DbError> {
-        let (text, binds) = self.render(statement);
-        Ok(self.run(&text, binds).await?.affected)
+        let statement = self.statement(statement);
+        self.change(statement).await
     }
 
     /// The rows of a statement given as text, with `?` for each bound value. For hot statements of a fixed shape.
     pub async fn sql(&mut self, text: &str, binds: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        let text = self.placeholders(text);
-        Ok(self.run(&text, binds).await?.rows)
+        self.ask(Statement::new(text, binds)).await
     }
 
     /// Like [`Conn::sql`], for statements that give no rows; tells how many rows it touched.
     pub async fn execute(&mut self, text: &str, binds: Vec<Value>) -> Result<u64, DbError> {
-        let text = self.placeholders(text);
-        Ok(self.run(&text, binds).await?.affected)
+        self.change(Statement::new(text, binds)).await
     }
 
-    async fn run(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
-        match &mut self.inner {
-            Inner::Sqlite(session) => session.run(text, &binds).await,
-            Inner::Mysql(session) => session.run(text, binds).await,
-            Inner::Postgres(session) => session.run(text, &binds).await,
+    /// The same, at the latest with the commit, for those who need not know how many.
+    pub async fn execute_behind(&mut self, text: &str, binds: Vec<Value>) -> Result<(), DbError> {
+        let statement = Statement::new(text, binds);
+        self.write_behind(Behind { statement, table: None, raced: false, number: None }).await
+    }
+
+    /// The answer that came ahead, or one asked for now.
+    pub(crate) async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        if let Some(rows) = self.answered(&statement) {
+            return Ok(rows);
         }
+        if !statement.text.starts_with("SELECT") {
+            self.ahead.clear();
+        }
+        Ok(self.run(statement).await?.rows)
+    }
+
+    /// What was asked ahead.
+    fn answered(&mut self, statement: &Statement) -> Option<Vec<Row>> {
+        let at = self.ahead.iter().position(|(asked, _)| asked == statement)?;
+        Some(self.ahead.swap_remove(at).1)
+    }
+
+    async fn change(&mut self, statement: Statement) -> Result<u64, DbError> {
+        self.ahead.clear();
+        Ok(self.run(statement).await?.affected)
+    }
+
+    /// A statement now, with what is behind before it.
+    async fn run(&mut self, statement: Statement) -> Result<Outcome, DbError> {
+        match &mut self.inner {
+            Inner::Sqlite(session) => session.run(&statement.text, &statement.binds).await,
+            _ => Ok(self.flight(&[statement]).await?.pop().unwrap_or_default()),
+        }
+    }
+
+    async fn write(&mut self, behind: Behind) -> Result<(), DbError> {
+        self.write_behind(behind).await?;
+        self.flush().await
+    }
+
+    async fn write_behind(&mut self, behind: Behind) -> Result<(), DbError> {
+        if let Inner::Sqlite(session) = &mut self.inner {
+            let done = session.run(&behind.statement.text, &behind.statement.binds).await;
+            let outcome = done.map_err(|error| behind.explained(error))?;
+            return behind.done(&outcome);
+        }
+        // The answers that it may make untrue.
+        self.ahead.retain(|(asked, _)| behind.table.is_some_and(|table| !asked.text.contains(table.name)));
+        self.behind.push(behind);
+        let size: usize = self.behind.iter().map(|behind| behind.statement.size()).sum();
+        if size > MAX_BEHIND { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends what is behind.
+    async fn flush(&mut self) -> Result<(), DbError> {
+        if self.behind.is_empty() { Ok(()) } else { self.flight(&[]).await.map(drop) }
+    }
+
+    /// Sends what is behind, then these, and tells what these did.
+    async fn flight(&mut self, statements: &[Statement]) -> Result<Vec<Outcome>, DbError> {
+        let behind = std::mem::take(&mut self.behind);
+        let all: Vec<&Statement> = behind.iter().map(|behind| &behind.statement).chain(statements).collect();
+        let sent = match &mut self.inner {
+            // Nothing is ever behind there.
+            Inner::Sqlite(session) => session.flight(&all).await,
+            Inner::Mysql(session) => session.flight(&all).await,
+            Inner::Postgres(session) => session.flight(&all).await,
+        };
+        landed(behind, sent)
     }
 
     /// Several statements without parameters, parted by semicolons.
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
+        self.flush().await?;
         match &mut self.inner {
             Inner::Sqlite(session) => session.batch(text),
             Inner::Mysql(session) => session.batch(text).await,
@@ -150,17 +296,22 @@ impl Conn {
         }
     }
 
-    fn render(&self, statement: &impl QueryStatementWriter) -> (String, Vec<Value>) {
-        let (text, values) = match self.backend() {
-            Backend::Sqlite => statement.build(SqliteQueryBuilder),
-            Backend::Mysql => statement.build(MysqlQueryBuilder),
-            Backend::Postgres => statement.build(PostgresQueryBuilder),
-        };
-        (text, values.into_iter().map(Value::from_query).collect())
-    }
-
-    fn placeholders<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.backend() == Backend::Postgres { Cow::Owned(numbered(text)) } else { Cow::Borrowed(text) }
+    fn inserts(&self, table: &'static Table, columns: &[&str], rows: Vec<Vec<Value>>) -> Vec<Statement> {
+        if self.backend() == Backend::Sqlite {
+            // One prepared statement run for each row beats a long one made anew for each number of rows.
+            let text: Arc<str> = self.insert_text(table, columns, 1).into();
+            return rows.into_iter().map(|row| Statement::new(Arc::clone(&text), row)).collect();
+        }
+        let per_statement = (MAX_BINDS / columns.len().max(1)).max(1);
+        let (mut rows, mut statements) = (rows.into_iter(), Vec::new());
+        loop {
+            let binds: Vec<Value> = rows.by_ref().take(per_statement).flatten().collect();
+            if binds.is_empty() {
+                return statements;
+            }
+            let text = self.insert_text(table, columns, binds.len() / columns.len());
+            statements.push(Statement::new(text, binds));
+        }
     }
 
     fn insert_text(&self, table: &Table, columns: &[&str], rows: usize) -> String {
@@ -171,18 +322,13 @@ impl Conn {
             let _ = write!(text, "{}{quote}{column}{quote}", if i > 0 { ", " } else { "" });
         }
         text.push_str(") VALUES ");
-        let mut number = 0;
         for row in 0..rows {
             text.push_str(if row > 0 { ", (" } else { "(" });
             for column in 0..columns.len() {
                 if column > 0 {
                     text.push_str(", ");
                 }
-                number += 1;
-                match self.backend() {
-                    Backend::Postgres => drop(write!(text, "${number}")),
-                    _ => text.push('?'),
-                }
+                text.push('?');
             }
             text.push(')');
         }
@@ -197,11 +343,15 @@ impl Tx {
 
     /// Makes it durable and visible to others.
     pub async fn commit(self) -> Result<(), DbError> {
-        match self.conn.inner {
-            Inner::Sqlite(session) => session.commit().await,
-            Inner::Mysql(session) => session.commit().await,
-            Inner::Postgres(session) => session.commit().await,
-        }
+        let mut conn = self.conn;
+        let behind = std::mem::take(&mut conn.behind);
+        let last: Vec<&Statement> = behind.iter().map(|behind| &behind.statement).collect();
+        let sent = match conn.inner {
+            Inner::Sqlite(session) => session.commit().await.map(|()| Vec::new()).map_err(Failed::at_once),
+            Inner::Mysql(session) => session.commit(&last).await,
+            Inner::Postgres(session) => session.commit(&last).await,
+        };
+        landed(behind, sent).map(drop)
     }
 }
 
@@ -219,46 +369,19 @@ impl DerefMut for Tx {
     }
 }
 
-/// MariaDB does not tell the table of a duplicate; we know it.
-fn named(error: DbError, table: &Table) -> DbError {
-    match error {
-        DbError::Duplicate { table: t, constraint } if t.is_empty() => {
-            DbError::Duplicate { table: table.name.to_owned(), constraint }
+/// What a flight did beyond what was behind, or its error with all that is known of it.
+fn landed(behind: Vec<Behind>, sent: Result<Vec<Outcome>, Failed>) -> Result<Vec<Outcome>, DbError> {
+    let mut outcomes = match sent {
+        Ok(outcomes) => outcomes.into_iter(),
+        Err(Failed { at, error }) => {
+            return Err(match behind.get(at) {
+                Some(behind) => behind.explained(error),
+                None => error,
+            });
         }
-        other => other,
+    };
+    for behind in behind {
+        behind.done(&outcomes.next().unwrap_or_default())?;
     }
-}
-
-/// `?` outside quotes becomes `$1`, `$2` …
-fn numbered(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut number = 0;
-    let mut quote = None;
-    for c in text.chars() {
-        match (quote, c) {
-            (None, '?') => {
-                number += 1;
-                let _ = write!(out, "${number}");
-                continue;
-            }
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), _) if open == c => quote = None,
-            _ => {}
-        }
-        out.push(c);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_numbered_outside_quotes() {
-        assert_eq!(
-            numbered("SELECT '?' FROM \"a?\" WHERE x = ? AND y = ?"),
-            "SELECT '?' FROM \"a?\" WHERE x = $1 AND y = $2"
-        );
-    }
+    Ok(outcomes.collect())
 }

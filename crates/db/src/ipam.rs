@@ -9,7 +9,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
-use sea_query::{Expr, ExprTrait, Query};
+use sea_query::{Expr, ExprTrait, SelectStatement};
 use types::{
     Mac, NetworkId, PortId, SegmentId, SubnetId,
     port::FixedIp,
@@ -17,7 +17,7 @@ use types::{
 };
 use uuid::Uuid;
 
-use crate::{Backend, Conn, DbError, Value, schema::tables};
+use crate::{Backend, Conn, DbError, Row, Statement, Value, schema::tables};
 
 /// What of a subnet decides whether and how it serves a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +36,18 @@ pub struct Candidate {
     pub segment_id: Option<SegmentId>,
 }
 
-/// The subnets of a network, oldest first.
-pub async fn candidates(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<Candidate>, DbError> {
+/// The query behind [`candidates`].
+pub fn candidates_query(network_id: NetworkId) -> Statement {
     const TEXT: &str = "SELECT s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, s.segment_id, \
          t.service_type FROM subnets s LEFT JOIN subnet_service_types t ON t.subnet_id = s.id \
          WHERE s.network_id = ? ORDER BY s.standard_attr_id, t.service_type";
+    Statement::new(TEXT, vec![network_id.into()])
+}
+
+/// The subnets of a network, oldest first.
+pub async fn candidates(conn: &mut Conn, network_id: NetworkId) -> Result<Vec<Candidate>, DbError> {
     let mut found: Vec<Candidate> = Vec::new();
-    for row in conn.sql(TEXT, vec![network_id.into()]).await? {
+    for row in conn.ask(candidates_query(network_id)).await? {
         let id = row.get(0)?;
         if found.last().is_none_or(|last| last.id != id) {
             let auto =
@@ -130,10 +135,15 @@ pub async fn ipam_subnet_delete(conn: &mut Conn, ipam_subnet: &str) -> Result<()
     conn.execute("DELETE FROM ipamsubnets WHERE id = ?", vec![ipam_subnet.into()]).await.map(|_| ())
 }
 
+/// The query behind [`pools`].
+pub fn pools_query(ipam_subnet: &str) -> Statement {
+    let text = "SELECT first_ip, last_ip FROM ipamallocationpools WHERE ipam_subnet_id = ?";
+    Statement::new(text, vec![ipam_subnet.into()])
+}
+
 /// The pools addresses are handed out from.
 pub async fn pools(conn: &mut Conn, ipam_subnet: &str) -> Result<Vec<AllocationPool>, DbError> {
-    let text = "SELECT first_ip, last_ip FROM ipamallocationpools WHERE ipam_subnet_id = ?";
-    let rows = conn.sql(text, vec![ipam_subnet.into()]).await?;
+    let rows = conn.ask(pools_query(ipam_subnet)).await?;
     rows.iter().map(|row| Ok(AllocationPool { start: row.get(0)?, end: row.get(1)? })).collect()
 }
 
@@ -152,11 +162,12 @@ pub async fn allocations(conn: &mut Conn, ipam_subnet: &str) -> Result<Vec<IpAdd
     conn.sql(text, vec![ipam_subnet.into()]).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// Takes addresses, given with the subnets they are on. A duplicate means that somebody else has one of them.
+/// Takes addresses, given with the subnets they are on, at the latest with the commit. A conflict means that somebody
+/// else has one of them, or that a subnet is gone.
 pub async fn allocations_insert(conn: &mut Conn, taken: &[(&str, IpAddr)]) -> Result<(), DbError> {
     let row = |(subnet, address): &(&str, IpAddr)| vec![(*address).into(), "ALLOCATED".into(), (*subnet).into()];
     let columns = ["ip_address", "status", "ipam_subnet_id"];
-    conn.insert(&tables::IPAMALLOCATIONS, &columns, taken.iter().map(row).collect()).await
+    conn.insert_raced(&tables::IPAMALLOCATIONS, &columns, taken.iter().map(row).collect()).await
 }
 
 /// Frees addresses of one subnet.
@@ -168,7 +179,8 @@ pub async fn allocations_delete(conn: &mut Conn, ipam_subnet: &str, addresses: &
     conn.execute(&text, key_binds(addresses, ipam_subnet)).await.map(|_| ())
 }
 
-/// Gives addresses to ports, whose rows must exist.
+/// Gives addresses to ports, whose rows must exist, at the latest with the commit. A conflict means that somebody else has
+/// one of them, or that a subnet is gone.
 pub async fn fixed_ips_insert(
     conn: &mut Conn,
     network_id: NetworkId,
@@ -178,7 +190,7 @@ pub async fn fixed_ips_insert(
         vec![(*port).into(), ip.ip_address.into(), ip.subnet_id.into(), network_id.into()]
     };
     let columns = ["port_id", "ip_address", "subnet_id", "network_id"];
-    conn.insert(&tables::IPALLOCATIONS, &columns, given.iter().map(row).collect()).await
+    conn.insert_raced(&tables::IPALLOCATIONS, &columns, given.iter().map(row).collect()).await
 }
 
 /// Takes addresses away from a port.
@@ -197,18 +209,17 @@ pub async fn fixed_ips_delete(
     Ok(())
 }
 
-/// The addresses of ports, each port's in the order the API shows them: by the text of the address, then of the subnet.
-pub async fn fixed_ips_of(conn: &mut Conn, ports: &[PortId]) -> Result<HashMap<PortId, Vec<FixedIp>>, DbError> {
-    let mut found: HashMap<PortId, Vec<FixedIp>> = HashMap::with_capacity(ports.len());
-    if ports.is_empty() {
-        return Ok(found);
-    }
-    let mut select = Query::select();
+/// The query for the addresses of ports, which [`fixed_ips_read`] reads.
+pub(crate) fn fixed_ips_query(ports: &[String]) -> SelectStatement {
+    let mut select = tables::IPALLOCATIONS.select(&["port_id", "ip_address", "subnet_id"]);
+    select.and_where(Expr::col("port_id").is_in(ports.iter().map(String::as_str)));
     select
-        .from("ipallocations")
-        .columns(["port_id", "ip_address", "subnet_id"])
-        .and_where(Expr::col("port_id").is_in(ports.iter().map(ToString::to_string)));
-    for row in conn.select(&select).await? {
+}
+
+/// The addresses of ports, each port's in the order the API shows them: by the text of the address, then of the subnet.
+pub(crate) fn fixed_ips_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<FixedIp>>, DbError> {
+    let mut found: HashMap<PortId, Vec<FixedIp>> = HashMap::with_capacity(rows.len());
+    for row in rows {
         let ip = FixedIp { ip_address: row.get(1)?, subnet_id: row.get(2)? };
         found.entry(row.get(0)?).or_default().push(ip);
     }

@@ -218,6 +218,16 @@ impl Listing {
 
     /// One page. The number of statements is one, whatever the size of the table.
     pub async fn page(&self, conn: &mut Conn, query: &ListQuery) -> Result<Page, DbError> {
+        let mut rows = conn.select(&self.page_query(query)).await?;
+        let last = rows.last().map(|row| sort_values(row, self.sort_keys(query).len()));
+        if query.reverse {
+            rows.reverse();
+        }
+        Ok(Page { rows, last })
+    }
+
+    /// The query behind [`Listing::page`].
+    pub fn page_query(&self, query: &ListQuery) -> SelectStatement {
         let keys = self.sort_keys(query);
         let mut select = self.select();
         select.exprs(keys.iter().map(|key| key.column.clone()));
@@ -235,12 +245,7 @@ impl Listing {
         if let Some(limit) = query.limit {
             select.limit(limit);
         }
-        let mut rows = conn.select(&select).await?;
-        let last = rows.last().map(|row| sort_values(row, keys.len()));
-        if query.reverse {
-            rows.reverse();
-        }
-        Ok(Page { rows, last })
+        select
     }
 
     /// The sort key values of one resource, from which a page can begin; `None` when there is no such resource.
@@ -279,6 +284,7 @@ impl Listing {
         select.exprs(self.columns.iter().map(|column| own(self.table, column)));
         if self.standard {
             select.exprs(crate::standard::COLUMNS.iter().map(|column| Expr::col((crate::standard::TABLE, *column))));
+            select.expr(crate::standard::is_tagged());
         }
         select
     }

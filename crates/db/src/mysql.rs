@@ -1,11 +1,12 @@
 //! MySQL and MariaDB, alone or as a Galera cluster.
 //!
 //! Sessions run with autocommit off, so that a transaction begins with its first statement and costs no round trip of
-//! its own. What ends without a commit is rolled back behind the back of whoever dropped it. The SQL mode is the one
+//! its own. A statement alone is a prepared one; several that travel together are one text ([`text`]). What ends without a commit is rolled back behind the back of whoever dropped it. The SQL mode is the one
 //! upstream sets; isolation is the server's default, REPEATABLE READ.
 
 mod error;
 mod options;
+mod text;
 mod tls;
 
 use std::{fmt, time::Duration};
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     DbError, Row, Settings, Usage, Value,
-    conn::Outcome,
+    flight::{Failed, Outcome, Statement},
     pool::{self, Lease},
 };
 use error::{connecting, translate};
@@ -81,24 +82,56 @@ impl Pool {
 }
 
 impl Session {
-    /// Runs a statement. The first one on a connection that broke while it was idle runs on a new one.
-    pub(crate) async fn run(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
+    /// Does several statements in one round trip, in order up to the first that fails. The first flight on a connection
+    /// that broke while it was idle is repeated on a new one.
+    pub(crate) async fn flight(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
         let fresh = !self.dirty && self.lease.as_ref().is_some_and(Lease::is_reused);
-        let again = fresh.then(|| binds.clone());
-        match (self.attempt(text, binds).await, again) {
-            (Err(DbError::Lost { .. }), Some(binds)) => {
-                self.lease.as_mut().ok_or_else(given_back)?.replace().await?;
-                self.attempt(text, binds).await
+        match self.attempt(statements).await {
+            Err(Failed { error: DbError::Lost { .. }, .. }) if fresh => {
+                self.lease.as_mut().ok_or_else(gone)?.replace().await.map_err(Failed::at_once)?;
+                self.attempt(statements).await
             }
-            (result, _) => result,
+            result => result,
         }
     }
 
-    async fn attempt(&mut self, text: &str, binds: Vec<Value>) -> Result<Outcome, DbError> {
+    async fn attempt(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        // One alone is prepared: the server need not parse it again.
+        if let [one] = statements {
+            return self.prepared(one).await.map(|outcome| vec![outcome]).map_err(Failed::at_once);
+        }
+        let text = text::together(statements).map_err(Failed::at_once)?;
+        let mut outcomes = Vec::with_capacity(statements.len());
+        let failure = self.send(&text, statements.len(), &mut outcomes).await;
+        self.told(failure, statements, outcomes.len())?;
+        Ok(outcomes)
+    }
+
+    async fn prepared(&mut self, statement: &Statement) -> Result<Outcome, DbError> {
         let limit = self.limit;
         (self.dirty, self.cut) = (true, true);
-        let result = limited(limit, run(self.connection()?, text, binds)).await;
-        self.done(result.map_err(|e| translate(text, e)))
+        let result = limited(limit, run(self.connection()?, &statement.text, &statement.binds)).await;
+        self.done(result.map_err(|e| translate(&statement.text, e)))
+    }
+
+    /// Sends a text of so many statements and collects what they did.
+    async fn send(&mut self, text: &str, count: usize, outcomes: &mut Vec<Outcome>) -> Result<(), mysql_async::Error> {
+        let limit = self.limit;
+        (self.dirty, self.cut) = (true, true);
+        let connection = self.connection().map_err(|error| mysql_async::Error::Other(error.into()))?;
+        limited(limit, text::run(connection, text, count, outcomes)).await
+    }
+
+    /// The error of a flight, of which so many statements had been done.
+    fn told(
+        &mut self,
+        result: Result<(), mysql_async::Error>,
+        statements: &[&Statement],
+        done: usize,
+    ) -> Result<(), Failed> {
+        let at = done.min(statements.len().saturating_sub(1));
+        let text = statements.get(at).map_or("COMMIT", |statement| &*statement.text);
+        self.done(result.map_err(|e| translate(text, e))).map_err(|error| Failed { at: done, error })
     }
 
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
@@ -108,13 +141,23 @@ impl Session {
         self.done(result.map_err(|e| translate(text, e)))
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
-        if !self.dirty {
-            return Ok(());
+    /// Does the last statements and commits, in one round trip.
+    pub(crate) async fn commit(mut self, last: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        if !self.dirty && last.is_empty() {
+            return Ok(Vec::new());
         }
-        self.batch("COMMIT").await.map_err(DbError::of_commit)?;
+        let mut text = text::together(last).map_err(Failed::at_once)?;
+        text.push_str(if last.is_empty() { "COMMIT" } else { ";\nCOMMIT" });
+        let mut outcomes = Vec::with_capacity(last.len() + 1);
+        let result = self.send(&text, last.len() + 1, &mut outcomes).await;
+        // What the server itself says of an earlier statement says that it has not come to the commit.
+        let reached = outcomes.len() >= last.len() || !matches!(result, Err(mysql_async::Error::Server(_)));
+        self.told(result, last, outcomes.len()).map_err(|failed| match reached {
+            true => Failed { error: failed.error.of_commit(), ..failed },
+            false => failed,
+        })?;
         self.dirty = false;
-        Ok(())
+        Ok(outcomes)
     }
 
     /// The answer has been read, unless there was none.
@@ -157,6 +200,10 @@ fn given_back() -> DbError {
     DbError::unavailable("the connection was given back")
 }
 
+fn gone() -> Failed {
+    Failed::at_once(given_back())
+}
+
 /// The answer, unless it takes too long.
 async fn limited<T>(
     limit: Option<Duration>,
@@ -171,9 +218,8 @@ async fn limited<T>(
     }
 }
 
-async fn run(connection: &mut mysql_async::Conn, text: &str, binds: Vec<Value>) -> Result<Outcome, mysql_async::Error> {
-    let params =
-        if binds.is_empty() { Params::Empty } else { Params::Positional(binds.into_iter().map(bind).collect()) };
+async fn run(connection: &mut mysql_async::Conn, text: &str, binds: &[Value]) -> Result<Outcome, mysql_async::Error> {
+    let params = if binds.is_empty() { Params::Empty } else { Params::Positional(binds.iter().map(bind).collect()) };
     let mut result = connection.exec_iter(text, params).await?;
     let affected = result.affected_rows();
     let last_id = result.last_insert_id().and_then(|id| i64::try_from(id).ok()).unwrap_or_default();
@@ -182,13 +228,13 @@ async fn run(connection: &mut mysql_async::Conn, text: &str, binds: Vec<Value>) 
     Ok(Outcome { rows, affected, last_id })
 }
 
-fn bind(value: Value) -> mysql_async::Value {
+fn bind(value: &Value) -> mysql_async::Value {
     use chrono::{Datelike, Timelike};
     match value {
         Value::Null => mysql_async::Value::NULL,
-        Value::Bool(b) => mysql_async::Value::Int(i64::from(b)),
-        Value::Int(i) => mysql_async::Value::Int(i),
-        Value::Text(t) => mysql_async::Value::Bytes(t.into_bytes()),
+        Value::Bool(b) => mysql_async::Value::Int(i64::from(*b)),
+        Value::Int(i) => mysql_async::Value::Int(*i),
+        Value::Text(t) => mysql_async::Value::Bytes(t.as_bytes().to_vec()),
         Value::Timestamp(t) => mysql_async::Value::Date(
             u16::try_from(t.year()).unwrap_or_default(),
             small(t.month()),

@@ -2,16 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_query::{Expr, ExprTrait};
+use sea_query::{Expr, ExprTrait, SelectStatement};
 use types::{NetworkId, SubnetId, network::Network};
 use uuid::Uuid;
 
 use crate::{
-    Conn, DbError, Row, Value,
-    list::{Listing, Scope, Source, targets},
+    Conn, DbError, Row, Statement, Value,
+    address_scope::{scopes_query, scopes_read},
+    list::{ListQuery, Listing, Scope, Source, targets},
     schema::{Table, tables},
-    segment::segments_of,
-    standard::{standard_from_row, tags_of},
+    segment::{segments_query, segments_read},
+    standard::{standard_from_row, tagged, tags_of},
 };
 
 /// `networkrbacs.action` of a network that projects may use.
@@ -59,15 +60,15 @@ pub async fn networks_from_rows(
         return Ok(networks);
     }
     let ids: Vec<String> = networks.iter().map(|n| n.id.to_string()).collect();
-    let standard_ids: Vec<i64> = networks.iter().map(|n| n.standard.standard_attr_id).collect();
-    let mut subnets = subnets_of(conn, &ids).await?;
-    let mut segments = segments_of(conn, &ids).await?;
-    let shared = shared_among(conn, &ids, project_id).await?;
-    let external = column_of::<bool>(conn, &tables::EXTERNALNETWORKS, "is_default", &ids).await?;
-    let security = column_of::<bool>(conn, &tables::NETWORKSECURITYBINDINGS, "port_security_enabled", &ids).await?;
-    let mut zones = zones_of(conn, &ids).await?;
-    let scopes = crate::address_scope::scopes_of_networks(conn, &ids).await?;
-    let mut tags = tags_of(conn, &standard_ids).await?;
+    let tagged = tagged(&rows, COLUMNS.len())?;
+    let [subnets, segments, shared, external, security, zones, scopes] = children(&ids, project_id);
+    let [subnets, segments, shared, external, security, zones, scopes] =
+        conn.select_all([&subnets, &segments, &shared, &external, &security, &zones, &scopes]).await?;
+    let mut tags = tags_of(conn, &tagged).await?;
+    let (mut subnets, mut segments) = (subnets_read(&subnets)?, segments_read(&segments)?);
+    let shared = shared.iter().map(|row| row.get(0)).collect::<Result<HashSet<NetworkId>, _>>()?;
+    let (external, security): (HashMap<_, bool>, HashMap<_, bool>) = (by_network(&external)?, by_network(&security)?);
+    let (mut zones, scopes) = (zones_read(&zones)?, scopes_read(&scopes)?);
     for network in &mut networks {
         network.ipv4_address_scope = scopes.get(&(network.id, 4)).map(ToString::to_string);
         network.ipv6_address_scope = scopes.get(&(network.id, 6)).map(ToString::to_string);
@@ -100,15 +101,44 @@ fn network_from_row(row: &Row) -> Result<Network, DbError> {
     })
 }
 
-async fn subnets_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId, Vec<SubnetId>>, DbError> {
-    let mut select = tables::SUBNETS.select(&["network_id", "id"]);
-    select.and_where(Expr::col("network_id").is_in(ids.iter().map(String::as_str)));
+/// The queries for what hangs on networks: subnets, segments, whether they are shared with a project, external networks,
+/// port security, availability zones, address scopes.
+fn children(ids: &[String], project_id: Option<&str>) -> [SelectStatement; 7] {
+    [
+        of_networks(&tables::SUBNETS, &["network_id", "id"], ids),
+        segments_query(ids),
+        shared_query(ids, project_id),
+        of_networks(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], ids),
+        of_networks(&tables::NETWORKSECURITYBINDINGS, &["network_id", "port_security_enabled"], ids),
+        zones_query(ids),
+        scopes_query(ids),
+    ]
+}
+
+/// What will be asked of a network that a query finds by its id.
+pub fn ahead(conn: &Conn, query: &ListQuery, id: NetworkId, project_id: Option<&str>) -> Vec<Statement> {
+    let children = children(&[id.to_string()], project_id);
+    std::iter::once(&LISTING.page_query(query)).chain(&children).map(|query| conn.statement(query)).collect()
+}
+
+fn of_networks(table: &'static Table, columns: &[&'static str], ids: &[String]) -> SelectStatement {
+    let mut select = table.select(columns);
+    select.and_where(Expr::col((table.name, "network_id")).is_in(ids.iter().map(String::as_str)));
+    select
+}
+
+fn subnets_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<SubnetId>>, DbError> {
     let mut subnets: HashMap<NetworkId, Vec<SubnetId>> = HashMap::new();
-    for row in conn.select(&select).await? {
+    for row in rows {
         subnets.entry(row.get(0)?).or_default().push(row.get(1)?);
     }
     subnets.values_mut().for_each(|list| list.sort_unstable());
     Ok(subnets)
+}
+
+/// One value for each network.
+fn by_network<T: crate::FromValue>(rows: &[Row]) -> Result<HashMap<NetworkId, T>, DbError> {
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
 /// Those of the networks that are shared with the project, or with everyone.
@@ -117,34 +147,30 @@ pub(crate) async fn shared_among(
     ids: &[String],
     project_id: Option<&str>,
 ) -> Result<HashSet<NetworkId>, DbError> {
+    conn.select(&shared_query(ids, project_id)).await?.iter().map(|row| row.get(0)).collect()
+}
+
+fn shared_query(ids: &[String], project_id: Option<&str>) -> SelectStatement {
     let mut select = tables::NETWORKRBACS.select(&["object_id"]);
     select.and_where(Expr::col("object_id").is_in(ids.iter().map(String::as_str)));
     select.and_where(Expr::col("action").eq(ACCESS_AS_SHARED));
     select.and_where(Expr::col("target_project").is_in(targets(project_id)));
-    conn.select(&select).await?.iter().map(|row| row.get(0)).collect()
-}
-
-/// One column of a table with at most one row for a network.
-async fn column_of<T: crate::FromValue>(
-    conn: &mut Conn,
-    table: &'static Table,
-    column: &'static str,
-    ids: &[String],
-) -> Result<HashMap<NetworkId, T>, DbError> {
-    let mut select = table.select(&["network_id", column]);
-    select.and_where(Expr::col("network_id").is_in(ids.iter().map(String::as_str)));
-    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    select
 }
 
 /// Availability zones of the DHCP agents that serve each network.
-async fn zones_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<NetworkId, Vec<String>>, DbError> {
+fn zones_query(ids: &[String]) -> SelectStatement {
     let mut select = tables::NETWORKDHCPAGENTBINDINGS.select(&["network_id"]);
     select.expr(Expr::col(("agents", "availability_zone")));
     let agent = Expr::col(("networkdhcpagentbindings", "dhcp_agent_id"));
     select.inner_join("agents", agent.equals(("agents", "id")));
     select.and_where(Expr::col(("networkdhcpagentbindings", "network_id")).is_in(ids.iter().map(String::as_str)));
+    select
+}
+
+fn zones_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<String>>, DbError> {
     let mut zones: HashMap<NetworkId, Vec<String>> = HashMap::new();
-    for row in conn.select(&select).await? {
+    for row in rows {
         if let Some(zone) = row.get::<Option<String>>(1)? {
             zones.entry(row.get(0)?).or_default().push(zone);
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Backend, Conn, Database, DbError, Value, schema::Table};
+use crate::{Backend, Conn, Database, DbError, Later, Value, schema::Table};
 
 /// Name of the table.
 pub const TABLE: &str = "isospin_events";
@@ -65,19 +65,19 @@ pub async fn ensure(database: &Database) -> Result<(), DbError> {
     tx.commit().await
 }
 
-/// Adds a message of this owner and tells its id.
-pub async fn insert(conn: &mut Conn, owner: &str, taken_at: i64, message: &Message) -> Result<i64, DbError> {
+/// Adds a message of this owner, at the latest with the commit, and tells its id then.
+pub async fn insert(conn: &mut Conn, owner: &str, taken_at: i64, message: &Message) -> Result<Later, DbError> {
     let columns = ["owner", "taken_at", "audience", "context", "body"];
     let Message { audience, context, body } = message;
     let row = vec![owner.into(), taken_at.into(), audience.into(), context.into(), body.into()];
-    conn.insert_id(&EVENTS, &columns, row).await
+    conn.insert_id_behind(&EVENTS, &columns, row).await
 }
 
 /// Removes what has been told, as far as it is still this owner's.
 pub async fn remove(conn: &mut Conn, owner: &str, ids: &[i64]) -> Result<(), DbError> {
     for ids in ids.chunks(CHUNK) {
         let text = format!("DELETE FROM {TABLE} WHERE id IN ({}) AND owner = ?", placeholders(ids.len()));
-        conn.execute(&text, binds(ids, owner)).await?;
+        conn.execute_behind(&text, binds(ids, owner)).await?;
     }
     Ok(())
 }
@@ -172,7 +172,7 @@ mod tests {
         ensure(&database).await.unwrap();
         ensure(&database).await.unwrap();
         let mut tx = database.begin().await.unwrap();
-        let first = insert(&mut tx, "a", 1_000, &message("1")).await.unwrap();
+        let first = insert(&mut tx, "a", 1_000, &message("1")).await.unwrap().get().unwrap();
         let found = abandoned(&mut tx, "b", &["agents"], 1_001, 10).await.unwrap();
         assert_eq!(found, [Abandoned { id: first, owner: "a".to_owned(), taken_at: 1_000 }]);
         assert!(abandoned(&mut tx, "b", &["agents"], 1_000, 10).await.unwrap().is_empty());
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(purge(&mut tx, 3_000).await.unwrap(), 0);
         remove(&mut tx, "b", &[first]).await.unwrap();
         assert_eq!(count(&mut tx).await.unwrap(), 0);
-        assert!(insert(&mut tx, "a", 1, &message("2")).await.unwrap() > first);
+        assert!(insert(&mut tx, "a", 1, &message("2")).await.unwrap().get().unwrap() > first);
         tx.commit().await.unwrap();
     }
 }

@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Value,
+    ipam::{fixed_ips_query, fixed_ips_read},
     list::{Listing, Scope, Source},
     schema::{Table, tables},
-    standard::{standard_delete, standard_from_row, tags_of},
+    standard::{standard_delete, standard_from_row, tagged, tags_of},
 };
 
 const COLUMNS: [&str; 10] = [
@@ -81,15 +82,18 @@ pub async fn ports_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Port
         return Ok(ports);
     }
     let ids: Vec<String> = ports.iter().map(|p| p.id.to_string()).collect();
-    let standard_ids: Vec<i64> = ports.iter().map(|p| p.standard.standard_attr_id).collect();
-    let port_ids: Vec<PortId> = ports.iter().map(|p| p.id).collect();
-    let mut fixed_ips = crate::ipam::fixed_ips_of(conn, &port_ids).await?;
-    let mut bindings = bindings_of(conn, &ids).await?;
-    let mut groups = security_groups_of(conn, &ids).await?;
-    let security = security_of(conn, &ids).await?;
-    let mut pairs = address_pairs_of(conn, &ids).await?;
-    let mut options = dhcp_options_of(conn, &ids).await?;
-    let mut tags = tags_of(conn, &standard_ids).await?;
+    let tagged = tagged(&rows, COLUMNS.len())?;
+    let [fixed_ips, bindings, groups, security, pairs, options] = children(&ids);
+    let [fixed_ips, bindings, groups, security, pairs, options] =
+        conn.select_all([&fixed_ips, &bindings, &groups, &security, &pairs, &options]).await?;
+    let mut tags = tags_of(conn, &tagged).await?;
+    let mut fixed_ips = fixed_ips_read(&fixed_ips)?;
+    let mut bindings = bindings_read(&bindings)?;
+    let mut groups = security_groups_read(&groups)?;
+    let security: HashMap<PortId, bool> =
+        security.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, DbError>>()?;
+    let mut pairs = address_pairs_read(&pairs)?;
+    let mut options = dhcp_options_read(&options)?;
     for port in &mut ports {
         port.fixed_ips = fixed_ips.remove(&port.id).unwrap_or_default();
         port.security_groups = groups.remove(&port.id).unwrap_or_default();
@@ -152,7 +156,19 @@ fn grouped<K: Eq + Hash, T>(
     Ok(groups)
 }
 
-async fn bindings_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Binding>, DbError> {
+/// The queries for what hangs on ports: addresses, bindings, groups, port security, address pairs, DHCP options.
+fn children(ids: &[String]) -> [SelectStatement; 6] {
+    [
+        fixed_ips_query(ids),
+        bindings_query(ids),
+        of_ports(&tables::SECURITYGROUPPORTBINDINGS, &["port_id", "security_group_id"], ids),
+        of_ports(&tables::PORTSECURITYBINDINGS, &["port_id", "port_security_enabled"], ids),
+        of_ports(&tables::ALLOWEDADDRESSPAIRS, &["port_id", "mac_address", "ip_address"], ids),
+        of_ports(&tables::EXTRADHCPOPTS, &["port_id", "opt_name", "opt_value", "ip_version"], ids),
+    ]
+}
+
+fn bindings_query(ids: &[String]) -> SelectStatement {
     let table = &tables::ML2_PORT_BINDINGS;
     let columns = ["port_id", "host", "vnic_type", "vif_type", "vif_details", "profile"];
     let mut select = of_ports(table, &columns, ids);
@@ -161,7 +177,10 @@ async fn bindings_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, 
     let same = |column| Expr::col((table.name, column)).equals((levels, column));
     select.left_join(levels, same("port_id").and(same("host")).and(Expr::col((levels, "level")).eq(0)));
     select.and_where(Expr::col((table.name, "status")).eq("ACTIVE"));
-    let rows = conn.select(&select).await?;
+    select
+}
+
+fn bindings_read(rows: &[Row]) -> Result<HashMap<PortId, Binding>, DbError> {
     rows.iter()
         .map(|row| {
             let mut vif_details = object(&row.get::<String>(4)?);
@@ -188,29 +207,18 @@ fn text(object: &Map<String, Json>) -> String {
     if object.is_empty() { String::new() } else { serde_json::to_string(object).unwrap_or_default() }
 }
 
-async fn security_groups_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Vec<SecurityGroupId>>, DbError> {
-    let select = of_ports(&tables::SECURITYGROUPPORTBINDINGS, &["port_id", "security_group_id"], ids);
-    let rows = conn.select(&select).await?;
+fn security_groups_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<SecurityGroupId>>, DbError> {
     let mut groups = grouped(rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))))?;
     groups.values_mut().for_each(|list: &mut Vec<SecurityGroupId>| list.sort_unstable());
     Ok(groups)
 }
 
-async fn security_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, bool>, DbError> {
-    let select = of_ports(&tables::PORTSECURITYBINDINGS, &["port_id", "port_security_enabled"], ids);
-    conn.select(&select).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
-}
-
-async fn address_pairs_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Vec<AddressPair>>, DbError> {
-    let select = of_ports(&tables::ALLOWEDADDRESSPAIRS, &["port_id", "mac_address", "ip_address"], ids);
-    let rows = conn.select(&select).await?;
+fn address_pairs_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<AddressPair>>, DbError> {
     let pair = |row: &Row| Ok((row.get(0)?, AddressPair { mac_address: row.get(1)?, ip_address: row.get(2)? }));
     grouped(rows.iter().map(pair))
 }
 
-async fn dhcp_options_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<PortId, Vec<ExtraDhcpOpt>>, DbError> {
-    let select = of_ports(&tables::EXTRADHCPOPTS, &["port_id", "opt_name", "opt_value", "ip_version"], ids);
-    let rows = conn.select(&select).await?;
+fn dhcp_options_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<ExtraDhcpOpt>>, DbError> {
     let mut options = grouped(rows.iter().map(|row| {
         let option = ExtraDhcpOpt { opt_name: row.get(1)?, opt_value: row.get(2)?, ip_version: row.get(3)? };
         Ok((row.get(0)?, option))
@@ -222,7 +230,8 @@ async fn dhcp_options_of(conn: &mut Conn, ids: &[String]) -> Result<HashMap<Port
 
 // ===== writing =====
 
-/// Writes the rows of new ports, except those of their addresses. Their standard attributes have their rows already.
+/// Writes the rows of new ports at the latest with the commit, except those of their addresses. Their standard attributes
+/// have their rows already.
 pub async fn ports_insert(conn: &mut Conn, ports: &[Port], levels: &[BindingLevel]) -> Result<(), DbError> {
     let columns = [
         "id",
@@ -252,9 +261,9 @@ pub async fn ports_insert(conn: &mut Conn, ports: &[Port], levels: &[BindingLeve
             port.standard.standard_attr_id.into(),
         ]
     });
-    conn.insert(&tables::PORTS, &columns, rows.collect()).await?;
+    conn.insert_behind(&tables::PORTS, &columns, rows.collect()).await?;
     let rows = ports.iter().map(|port| vec![port.id.into(), port.port_security_enabled.into()]);
-    conn.insert(&tables::PORTSECURITYBINDINGS, &["port_id", "port_security_enabled"], rows.collect()).await?;
+    conn.insert_behind(&tables::PORTSECURITYBINDINGS, &["port_id", "port_security_enabled"], rows.collect()).await?;
     bindings_insert(conn, ports.iter().map(|port| (port.id, &port.binding)), "ACTIVE").await?;
     levels_insert(conn, levels).await?;
     security_groups_insert(conn, ports).await?;
@@ -282,7 +291,7 @@ pub async fn bindings_insert<'a>(
             ]
         })
         .collect();
-    conn.insert(&tables::ML2_PORT_BINDINGS, &columns, rows).await
+    conn.insert_behind(&tables::ML2_PORT_BINDINGS, &columns, rows).await
 }
 
 /// `bound_drivers` is worked out when a port is read, never stored.
@@ -298,13 +307,13 @@ pub async fn levels_insert(conn: &mut Conn, levels: &[BindingLevel]) -> Result<(
     let row = |level: &BindingLevel| {
         vec![level.port_id.into(), (&level.host).into(), 0.into(), level.driver.into(), level.segment_id.into()]
     };
-    conn.insert(&tables::ML2_PORT_BINDING_LEVELS, &columns, levels.iter().map(row).collect()).await
+    conn.insert_behind(&tables::ML2_PORT_BINDING_LEVELS, &columns, levels.iter().map(row).collect()).await
 }
 
 async fn security_groups_insert(conn: &mut Conn, ports: &[Port]) -> Result<(), DbError> {
     let rows =
         ports.iter().flat_map(|port| port.security_groups.iter().map(|group| vec![port.id.into(), group.into()]));
-    conn.insert(&tables::SECURITYGROUPPORTBINDINGS, &["port_id", "security_group_id"], rows.collect()).await
+    conn.insert_behind(&tables::SECURITYGROUPPORTBINDINGS, &["port_id", "security_group_id"], rows.collect()).await
 }
 
 async fn address_pairs_insert(conn: &mut Conn, ports: &[Port]) -> Result<(), DbError> {
@@ -312,7 +321,7 @@ async fn address_pairs_insert(conn: &mut Conn, ports: &[Port]) -> Result<(), DbE
         let row = |pair: &AddressPair| vec![port.id.into(), pair.mac_address.into(), (&pair.ip_address).into()];
         port.allowed_address_pairs.iter().map(row)
     });
-    conn.insert(&tables::ALLOWEDADDRESSPAIRS, &["port_id", "mac_address", "ip_address"], rows.collect()).await
+    conn.insert_behind(&tables::ALLOWEDADDRESSPAIRS, &["port_id", "mac_address", "ip_address"], rows.collect()).await
 }
 
 async fn dhcp_options_insert(conn: &mut Conn, ports: &[Port]) -> Result<(), DbError> {
@@ -328,7 +337,7 @@ async fn dhcp_options_insert(conn: &mut Conn, ports: &[Port]) -> Result<(), DbEr
         })
     });
     let columns = ["id", "port_id", "opt_name", "opt_value", "ip_version"];
-    conn.insert(&tables::EXTRADHCPOPTS, &columns, rows.collect()).await
+    conn.insert_behind(&tables::EXTRADHCPOPTS, &columns, rows.collect()).await
 }
 
 /// Writes what differs between a port as it was and as it shall be, except its addresses and standard attributes.

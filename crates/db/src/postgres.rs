@@ -11,13 +11,11 @@ mod options;
 mod tls;
 mod value;
 
-use std::{fmt, sync::Arc};
-
-use futures_util::future;
+use std::fmt;
 
 use crate::{
-    DbError, Settings, Usage, Value,
-    conn::Outcome,
+    DbError, Settings, Usage,
+    flight::{Failed, Outcome, Statement},
     pool::{self, Lease},
 };
 use client::Connection;
@@ -95,28 +93,36 @@ impl Pool {
 }
 
 impl Session {
-    /// Runs a statement. The first one on a connection that broke while it was idle runs on a new one.
-    pub(crate) async fn run(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
+    /// Does several statements in one round trip, in order up to the first that fails. The first flight on a connection
+    /// that broke while it was idle is repeated on a new one.
+    pub(crate) async fn flight(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
         let begin = self.begin;
         let fresh = begin.is_some() && self.lease.as_ref().is_some_and(Lease::is_reused);
-        match self.attempt(text, binds).await {
-            Err(DbError::Lost { .. }) if fresh => {
-                self.lease.as_mut().ok_or_else(given_back)?.replace().await?;
+        match self.attempt(statements, None).await {
+            Err(Failed { error: DbError::Lost { .. }, .. }) if fresh => {
+                self.lease.as_mut().ok_or_else(gone)?.replace().await.map_err(Failed::at_once)?;
                 self.begin = begin;
-                self.attempt(text, binds).await
+                self.attempt(statements, None).await
             }
             result => result,
         }
     }
 
-    async fn attempt(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
-        let connection = self.lease.as_mut().ok_or_else(given_back)?.connection();
+    async fn attempt(&mut self, statements: &[&Statement], end: Option<&str>) -> Result<Vec<Outcome>, Failed> {
+        let connection = self.lease.as_mut().ok_or_else(gone)?.connection();
         self.cut = true;
-        let result = match self.begin.take() {
-            None => connection.run(text, binds).await,
-            Some(begin) => begun(connection, begin, text, binds).await,
-        };
-        self.done(result.map_err(|e| translate(text, e)))
+        let result = connection.fly(self.begin.take(), statements, end).await;
+        let text = |at: usize| statements.get(at).map_or(end.unwrap_or_default(), |statement| &*statement.text);
+        match result {
+            Ok(outcomes) => {
+                self.cut = false;
+                Ok(outcomes)
+            }
+            Err((at, error)) => self
+                .done::<()>(Err(translate(text(at), error)))
+                .map_err(|error| Failed { at, error })
+                .map(|()| Vec::new()),
+        }
     }
 
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
@@ -129,14 +135,19 @@ impl Session {
         self.done(result.map_err(|e| translate(text, e)))
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
-        if self.begin.is_some() {
-            return Ok(());
+    /// Does the last statements and commits, in one round trip.
+    pub(crate) async fn commit(mut self, last: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        if self.begin.is_some() && last.is_empty() {
+            return Ok(Vec::new());
         }
-        self.batch("COMMIT").await.map_err(DbError::of_commit)?;
+        // A statement that failed leaves a transaction whose commit rolls it back.
+        let outcomes = self
+            .attempt(last, Some("COMMIT"))
+            .await
+            .map_err(|failed| Failed { error: failed.error.of_commit(), ..failed })?;
         // Nothing is left to roll back.
         self.begin = Some(WRITE);
-        Ok(())
+        Ok(outcomes)
     }
 
     /// The answer has been read, unless there was none.
@@ -172,21 +183,12 @@ impl Drop for Session {
     }
 }
 
-/// Sends `BEGIN` right before the first statement, without waiting for its answer in between.
-async fn begun(
-    connection: &mut Connection,
-    begin: &str,
-    text: &str,
-    binds: &[Value],
-) -> Result<Outcome, tokio_postgres::Error> {
-    let client = Arc::clone(&connection.client);
-    let (begun, done) = future::join(async { client.batch_execute(begin).await }, connection.run(text, binds)).await;
-    begun?;
-    done
-}
-
 fn given_back() -> DbError {
     DbError::unavailable("the connection was given back")
+}
+
+fn gone() -> Failed {
+    Failed::at_once(given_back())
 }
 
 impl fmt::Debug for Session {

@@ -10,7 +10,7 @@ pub async fn block_add(conn: &mut Conn, standard_attr_id: i64, entity: &str) -> 
         return Ok(());
     }
     let row = vec![standard_attr_id.into(), entity.into()];
-    conn.insert(&PROVISIONINGBLOCKS, &["standard_attr_id", "entity"], vec![row]).await
+    conn.insert_behind(&PROVISIONINGBLOCKS, &["standard_attr_id", "entity"], vec![row]).await
 }
 
 /// Removes a block; false when there was none.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::{Backend, Conn, DbError, schema::tables};
+use crate::{Backend, Conn, DbError, Statement, schema::tables};
 
 /// Resources that are counted, each with its table.
 pub const COUNTED: [(&str, &str); 9] = [
@@ -32,11 +32,16 @@ pub async fn limits_of(conn: &mut Conn, project_id: &str) -> Result<BTreeMap<Str
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
-/// The limit set for a project and resource.
-pub async fn limit_of(conn: &mut Conn, project_id: &str, resource: &str) -> Result<Option<i64>, DbError> {
+/// The query behind [`limit_of`].
+pub fn limit_query(conn: &Conn, project_id: &str, resource: &str) -> Statement {
     let quoted = limit_column(conn);
     let text = format!("SELECT {quoted} FROM quotas WHERE project_id = ? AND resource = ?");
-    let rows = conn.sql(&text, vec![project_id.into(), resource.into()]).await?;
+    Statement::new(text, vec![project_id.into(), resource.into()])
+}
+
+/// The limit set for a project and resource.
+pub async fn limit_of(conn: &mut Conn, project_id: &str, resource: &str) -> Result<Option<i64>, DbError> {
+    let rows = conn.ask(limit_query(conn, project_id, resource)).await?;
     rows.first().map(|row| row.get(0)).transpose()
 }
 

@@ -9,7 +9,7 @@ use types::{
 };
 
 use crate::{
-    Conn, DbError, Row, Value,
+    Conn, DbError, Row, Statement, Value,
     list::{ListQuery, Listing, Scope, Source, Viewer, targets},
     schema::tables,
     standard::{standard_delete, standard_from_row, tags_of},
@@ -239,10 +239,15 @@ pub async fn security_group_is_used(conn: &mut Conn, group: SecurityGroupId) -> 
     Ok(!conn.sql(ports, vec![group.into()]).await?.is_empty())
 }
 
+/// The query behind [`default_group_of`].
+pub fn default_group_query(project_id: &str) -> Statement {
+    let text = "SELECT security_group_id FROM default_security_group WHERE project_id = ?";
+    Statement::new(text, vec![project_id.into()])
+}
+
 /// The project's default group.
 pub async fn default_group_of(conn: &mut Conn, project_id: &str) -> Result<Option<SecurityGroupId>, DbError> {
-    let sql = "SELECT security_group_id FROM default_security_group WHERE project_id = ?";
-    conn.sql(sql, vec![project_id.into()]).await?.first().map(|row| row.get(0)).transpose()
+    conn.ask(default_group_query(project_id)).await?.first().map(|row| row.get(0)).transpose()
 }
 
 /// Makes a group the project's default.

@@ -5,19 +5,29 @@
 
 use std::collections::HashMap;
 
-use sea_query::{Expr, ExprTrait, Query};
+use sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use types::{NetworkId, NetworkType, Segment};
 
-use crate::{Conn, DbError, Value, schema::Table, schema::tables};
+use crate::{Conn, DbError, Row, Value, schema::Table, schema::tables};
 
 /// Loads the segments of many networks, each list by index.
 pub async fn segments_of(conn: &mut Conn, networks: &[String]) -> Result<HashMap<NetworkId, Vec<Segment>>, DbError> {
-    let mut segments: HashMap<NetworkId, Vec<Segment>> = HashMap::new();
+    segments_read(&conn.select(&segments_query(networks)).await?)
+}
+
+/// The query behind [`segments_of`].
+pub(crate) fn segments_query(networks: &[String]) -> SelectStatement {
     let columns = ["id", "network_id", "network_type", "physical_network", "segmentation_id", "segment_index"];
     let mut select = tables::NETWORKSEGMENTS.select(&columns);
     select.and_where(Expr::col("network_id").is_in(networks.iter().map(String::as_str)));
     select.and_where(Expr::col("is_dynamic").eq(false));
-    for row in conn.select(&select).await? {
+    select
+}
+
+/// The segments that [`segments_query`] found.
+pub(crate) fn segments_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<Segment>>, DbError> {
+    let mut segments: HashMap<NetworkId, Vec<Segment>> = HashMap::new();
+    for row in rows {
         let network_type: String = row.get(2)?;
         let Ok(network_type) = network_type.parse() else { continue };
         let segment = Segment {

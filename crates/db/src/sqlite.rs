@@ -22,7 +22,11 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{DbError, Row, Settings, Usage, Value, conn::Outcome, timestamp};
+use crate::{
+    DbError, Row, Settings, Usage, Value,
+    flight::{Failed, Outcome, Statement},
+    timestamp,
+};
 use checkpoint::Checkpointer;
 use file::{File, READER_CACHE, WRITER_CACHE};
 
@@ -120,6 +124,15 @@ impl Session {
                 Err(e) => return Err(error::translate(text, e)),
             }
         }
+    }
+
+    /// Runs several statements, in order up to the first that fails.
+    pub(crate) async fn flight(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        let mut outcomes = Vec::with_capacity(statements.len());
+        for (at, statement) in statements.iter().enumerate() {
+            outcomes.push(self.run(&statement.text, &statement.binds).await.map_err(|error| Failed { at, error })?);
+        }
+        Ok(outcomes)
     }
 
     pub(crate) fn batch(&self, text: &str) -> Result<(), DbError> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{NaiveDateTime, Utc};
-use sea_query::{Expr, ExprTrait, Query};
+use sea_query::{Expr, ExprTrait, Query, SimpleExpr};
 use types::Standard;
 
 use crate::{Conn, DbError, Row, Value, schema::tables, timestamp};
@@ -36,6 +36,25 @@ pub fn parse_time(text: &str) -> Option<NaiveDateTime> {
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
 }
 
+/// What a list selects behind [`COLUMNS`]: whether the row has tags.
+pub(crate) fn is_tagged() -> SimpleExpr {
+    let mut tags = Query::select();
+    let same = Expr::col(("tags", "standard_attr_id")).equals((TABLE, "id"));
+    tags.expr(Expr::cust("1")).from("tags").and_where(same);
+    Expr::exists(tags)
+}
+
+/// The keys of those rows that have tags; [`COLUMNS`] begin at `start`.
+pub(crate) fn tagged(rows: &[Row], start: usize) -> Result<Vec<i64>, DbError> {
+    let mut keys = Vec::new();
+    for row in rows {
+        if row.get(start + COLUMNS.len())? {
+            keys.push(row.get(start)?);
+        }
+    }
+    Ok(keys)
+}
+
 /// Reads [`COLUMNS`] from position `start` on. Tags are loaded apart, by [`tags_of`].
 pub fn standard_from_row(row: &Row, start: usize) -> Result<Standard, DbError> {
     let time = |index| Ok::<_, DbError>(row.get::<Option<NaiveDateTime>>(index)?.map(format_time).unwrap_or_default());
@@ -56,19 +75,42 @@ pub async fn standard_insert(
     description: impl Into<Option<&str>>,
     revision: i64,
 ) -> Result<Standard, DbError> {
-    let (now, description) = (now(), description.into());
-    let row = vec![resource_type.into(), description.into(), revision.into(), now.into(), now.into()];
-    let columns = ["resource_type", "description", "revision_number", "created_at", "updated_at"];
-    let id = conn.insert_id(&tables::STANDARDATTRIBUTES, &columns, row).await?;
-    let (created_at, updated_at) = (format_time(now), format_time(now));
-    Ok(Standard {
-        standard_attr_id: id,
+    let mut standard = new(description.into(), revision);
+    standards_insert(conn, resource_type, std::iter::once(&mut standard)).await?;
+    Ok(standard)
+}
+
+/// What a new row says; it has no key before [`standards_insert`].
+pub fn new(description: Option<&str>, revision: i64) -> Standard {
+    let now = format_time(now());
+    Standard {
+        standard_attr_id: 0,
         description: description.map(str::to_owned),
         revision_number: revision,
-        created_at,
-        updated_at,
+        created_at: now.clone(),
+        updated_at: now,
         tags: Vec::new(),
-    })
+    }
+}
+
+/// Adds new rows at once, and tells each its key.
+pub async fn standards_insert<'a>(
+    conn: &mut Conn,
+    resource_type: &str,
+    standards: impl Iterator<Item = &'a mut Standard>,
+) -> Result<(), DbError> {
+    let (now, mut standards) = (now(), standards.collect::<Vec<_>>());
+    let columns = ["resource_type", "description", "revision_number", "created_at", "updated_at"];
+    let row = |standard: &&mut Standard| {
+        let (description, revision) = (standard.description.as_deref(), standard.revision_number);
+        vec![resource_type.into(), description.into(), revision.into(), now.into(), now.into()]
+    };
+    let rows = standards.iter().map(row).collect();
+    let keys = conn.insert_ids(&tables::STANDARDATTRIBUTES, &columns, rows).await?;
+    for (standard, key) in standards.iter_mut().zip(keys) {
+        standard.standard_attr_id = key;
+    }
+    Ok(())
 }
 
 /// Bumps the revision and the time of change, and keeps `standard` in step.

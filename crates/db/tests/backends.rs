@@ -9,6 +9,8 @@ mod agents;
 mod cases;
 #[path = "backends/concurrency.rs"]
 mod concurrency;
+#[path = "backends/flights.rs"]
+mod flights;
 #[path = "backends/outbox.rs"]
 mod outbox;
 #[path = "backends/revision.rs"]
@@ -35,6 +37,10 @@ async fn run(url: &str) {
     cases::a_dropped_transaction_leaves_nothing(&database).await;
     cases::a_reader_sees_one_snapshot(&database).await;
     cases::a_dropped_statement_costs_only_its_connection(&database).await;
+    flights::answers_are_the_same_together(&database).await;
+    flights::what_is_behind_is_written_in_order(&database).await;
+    flights::what_is_wrong_behind_shows_at_the_latest_with_the_commit(&database).await;
+    flights::a_write_outdates_what_was_asked_ahead(&database).await;
     agents::networks_are_given_to_agents(&database).await;
     agents::devices_are_found_and_blocked(&database).await;
     agents::tunnel_ends_are_kept(&database).await;

@@ -2,10 +2,10 @@
 //!
 //! [`check`] runs inside the transaction that adds the resources, so that two requests cannot both take the last place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
-use db::{Conn, quota as rows};
+use db::{Conn, Statement, quota as rows};
 use serde_json::{Map, Value};
 use types::attribute::Attributes;
 
@@ -30,6 +30,12 @@ const LIMITED: [(&str, Option<i64>); 11] = [
 ];
 /// The largest limit the column holds.
 const LARGEST: i64 = i32::MAX as i64;
+
+/// What [`check`] is going to ask first.
+pub fn ahead(conn: &Conn, resource: &str, given: &[Attributes]) -> Vec<Statement> {
+    let projects: BTreeSet<&str> = given.iter().map(|given| given.text("project_id").unwrap_or_default()).collect();
+    projects.into_iter().map(|project| rows::limit_query(conn, project, resource)).collect()
+}
 
 /// Refuses (409 `OverQuota`) when the owners of these new resources cannot have so many more.
 pub async fn check(ctx: &Ctx, conn: &mut Conn, resource: &str, given: &[Attributes]) -> Result<()> {

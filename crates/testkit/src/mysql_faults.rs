@@ -1,8 +1,9 @@
 //! A proxy before a MySQL or MariaDB server that understands enough of its protocol to break chosen statements.
 //!
-//! It reads what a client sends, packet by packet, and knows the text of each statement, also of prepared ones. A
-//! [`Rule`] says which statement is broken and how: answered with an error that the server did not give, or cut off,
-//! before the server sees it or after. The client must not use TLS.
+//! It reads what a client sends, packet by packet, and knows the text of each statement, also of prepared ones and of
+//! several in one text, which are parted by a semicolon and a line end. A [`Rule`] says which statement is broken and
+//! how: answered with an error that the server did not give, or cut off, before the server sees it or after, with all
+//! that travels in the same packet. The client must not use TLS.
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,8 @@ use std::{
 const QUERY: u8 = 0x03;
 const PREPARE: u8 = 0x16;
 const EXECUTE: u8 = 0x17;
+/// What parts the statements of one text.
+const PARTING: &str = ";\n";
 
 /// What happens to a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,7 @@ struct Shared {
 struct State {
     rules: Vec<Rule>,
     statements: Vec<String>,
+    flights: Vec<usize>,
     hits: usize,
 }
 
@@ -108,6 +112,11 @@ impl FaultProxy {
         self.shared.state().statements.clone()
     }
 
+    /// How many statements each packet held that clients sent since [`FaultProxy::set`]: one for each round trip.
+    pub fn flights(&self) -> Vec<usize> {
+        self.shared.state().flights.clone()
+    }
+
     /// How many were broken since [`FaultProxy::set`].
     pub fn hits(&self) -> usize {
         self.shared.state().hits
@@ -126,8 +135,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to happen to a statement.
-    fn fault(&self, text: &str) -> Option<Fault> {
+    /// What is to happen to one of the statements that travel together, and to which.
+    fn fault(&self, text: &str) -> Option<(usize, Fault)> {
+        self.state().flights.push(text.split(PARTING).count());
+        text.split(PARTING).enumerate().find_map(|(at, statement)| Some((at, self.fault_of(statement)?)))
+    }
+
+    fn fault_of(&self, text: &str) -> Option<Fault> {
         let mut state = self.state();
         state.statements.push(text.to_owned());
         let rule = state.rules.iter_mut().find(|rule| rule.times > 0 && text.contains(rule.contains))?;
@@ -207,12 +221,24 @@ impl Link {
                     }
                     self.server.write_all(&packet)?;
                 }
-                Some(Fault::CutBefore) => return Ok(()),
-                Some(Fault::CutAfter) => {
+                Some((_, Fault::CutBefore)) => return Ok(()),
+                Some((_, Fault::CutAfter)) => {
                     self.wanted().next = Next::Cut;
                     self.server.write_all(&packet)?;
                 }
-                Some(Fault::Error { code, state, message }) => {
+                Some((at, Fault::Error { code, state, message })) if at > 0 => {
+                    // The server does those before, and gives the error in the place of this one.
+                    let text = text.unwrap_or_default();
+                    let mut statements: Vec<&str> = text.split(PARTING).take(at).collect();
+                    let signal = format!(
+                        "BEGIN NOT ATOMIC ROLLBACK; \
+                         SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = '{message}'; END"
+                    );
+                    statements.push(&signal);
+                    let text = statements.join(PARTING);
+                    self.server.write_all(&framed(0, &[&[QUERY], text.as_bytes()].concat()))?;
+                }
+                Some((_, Fault::Error { code, state, message })) => {
                     self.wanted().next = Next::Replace(error(code, state, message));
                     self.server.write_all(&framed(0, &[&[QUERY], b"ROLLBACK".as_slice()].concat()))?;
                 }

@@ -20,6 +20,7 @@ pub(super) async fn events_are_kept_and_change_hands(database: &Database) {
         ids.push(outbox::insert(&mut tx, "first", 1_000, &message(audience)).await.unwrap());
     }
     tx.commit().await.unwrap();
+    let ids: Vec<i64> = ids.iter().map(|id| id.get().unwrap()).collect();
     assert!(ids.is_sorted());
     let mut tx = database.begin().await.unwrap();
     let found = outbox::abandoned(&mut tx, "", &["agents"], 1_001, 10).await.unwrap();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use db::{
-    Tx,
+    Later, Tx,
     outbox::{self as rows, Abandoned, Message},
 };
 use oslo::context::Context;
@@ -61,7 +61,7 @@ pub enum Audience {
 /// What one row holds, or, without a row, what needs none.
 #[derive(Debug)]
 pub(super) struct Stored<T> {
-    pub(super) row: Option<i64>,
+    pub(super) row: Option<Later>,
     pub(super) items: Vec<T>,
 }
 
@@ -384,8 +384,9 @@ impl Drop for Receipt {
 impl Parts {
     /// The receipt of a row, if there is one: whoever holds a clone of it keeps the row. Nothing while rows of ours wait
     /// in the database: what is stored now is told after them, so it has to wait there as well.
-    pub(super) fn receipt_unless_behind(&self, row: Option<i64>) -> Option<Option<Arc<Receipt>>> {
-        match (&self.outbox, row) {
+    pub(super) fn receipt_unless_behind(&self, row: Option<Later>) -> Option<Option<Arc<Receipt>>> {
+        // It is known after the commit; without a receipt it would only be told again.
+        match (&self.outbox, row.and_then(|row| row.get().ok())) {
             (Some(outbox), Some(_)) if outbox.behind.load(Ordering::Relaxed) => None,
             (Some(outbox), Some(row)) => Some(Some(outbox.hold(row))),
             _ => Some(None),

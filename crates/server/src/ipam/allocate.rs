@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use db::{Conn, DbError, ipam as rows, ipam::Candidate};
+use db::{Conn, Statement, ipam as rows, ipam::Candidate};
 use types::{Mac, NetworkId, PortId, SubnetId, port::FixedIp};
 
 use super::{
@@ -55,6 +55,12 @@ pub struct Reassigned {
     pub removed: Vec<FixedIp>,
 }
 
+/// What [`allocate`] is going to ask for ports of a network.
+pub fn ahead(hints: &Hints, network: NetworkId) -> Vec<Statement> {
+    let pools = hints.ipam_subnets(network).into_iter().map(|subnet| rows::pools_query(&subnet));
+    std::iter::once(rows::candidates_query(network)).chain(pools).collect()
+}
+
 /// Takes addresses for new ports; `None` leaves the choice to us. The answers are in the order of the ports.
 pub async fn allocate(
     hints: &Hints,
@@ -67,7 +73,11 @@ pub async fn allocate(
     for (i, (party, fixed)) in ports.iter().enumerate() {
         let candidates = match subnets.entry(party.network_id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(rows::candidates(conn, party.network_id).await?),
+            Entry::Vacant(new) => {
+                let candidates = rows::candidates(conn, party.network_id).await?;
+                hints.set_subnets(party.network_id, candidates.iter().map(|subnet| subnet.id));
+                new.insert(candidates)
+            }
         };
         match eligible(conn, candidates, party, *fixed).await? {
             Eligible::Deferred => deferred[i] = true,
@@ -95,15 +105,12 @@ pub async fn allocate(
 /// Writes which port has which address. The port rows must exist.
 pub async fn store(conn: &mut Conn, network_id: NetworkId, given: &[(PortId, &[FixedIp])]) -> Result<(), IpamError> {
     let rows: Vec<_> = given.iter().flat_map(|(port, ips)| ips.iter().map(|ip| (*port, *ip))).collect();
-    match rows::fixed_ips_insert(conn, network_id, &rows).await {
-        Err(e) if is_lost(&e) => Err(IpamError::contended()),
-        result => Ok(result?),
-    }
+    Ok(rows::fixed_ips_insert(conn, network_id, &rows).await?)
 }
 
-/// Somebody took the address, or deleted the subnet, after this transaction last looked.
-fn is_lost(error: &DbError) -> bool {
-    matches!(error, DbError::Duplicate { .. } | DbError::ForeignKey { .. })
+/// Another server was faster with addresses like these: the next choice is a wider one.
+pub fn lost_race(hints: &Hints, ips: &[FixedIp]) {
+    ips.iter().map(|ip| ip.subnet_id).collect::<HashSet<_>>().into_iter().for_each(|subnet| hints.lost_race(subnet));
 }
 
 /// Frees addresses of ports about to be deleted, for others to have. Their rows in `ipallocations` go with the ports.
@@ -311,13 +318,7 @@ async fn insert(hints: &Hints, conn: &mut Conn, given: &[(usize, FixedIp)]) -> R
     }
     let new: Vec<(&str, IpAddr)> =
         given.iter().filter_map(|(_, ip)| Some((ids.get(&ip.subnet_id)?.as_str(), ip.ip_address))).collect();
-    match rows::allocations_insert(conn, &new).await {
-        Err(e) if is_lost(&e) => {
-            ids.keys().for_each(|subnet| hints.lost_race(*subnet));
-            Err(IpamError::contended())
-        }
-        result => Ok(result?),
-    }
+    Ok(rows::allocations_insert(conn, &new).await?)
 }
 
 /// Gives every port of the network that hosts its own address an address on a new subnet of that kind.

@@ -93,11 +93,6 @@ impl IpamError {
             Self::Db(_) => return None,
         })
     }
-
-    /// Another server took what was free a moment ago; the whole operation is run again.
-    pub(super) fn contended() -> Self {
-        Self::Db(DbError::Conflict { source: "another server took the address meanwhile".into() })
-    }
 }
 
 impl From<IpamError> for Error {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use types::SubnetId;
+use types::{NetworkId, SubnetId};
 
 /// For so long an address that was handed out is not offered again: by then its transaction has ended.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
@@ -22,9 +22,9 @@ const WIDEST: usize = 256;
 /// Subnets remembered at most.
 const SUBNETS: usize = 100_000;
 
-/// The hints of all subnets.
+/// The hints of all subnets, and which subnets networks had.
 #[derive(Debug, Default)]
-pub struct Hints(Mutex<HashMap<SubnetId, Hint>>);
+pub struct Hints(Mutex<HashMap<SubnetId, Hint>>, Mutex<HashMap<NetworkId, Vec<SubnetId>>>);
 
 #[derive(Debug, Default)]
 struct Hint {
@@ -71,6 +71,21 @@ impl Hints {
 
     pub(super) fn set_ipam_subnet(&self, subnet: SubnetId, id: &str) {
         self.with(subnet, |hint| hint.ipam_subnet = Some(id.to_owned()));
+    }
+
+    /// Remembers which subnets a network has.
+    pub(super) fn set_subnets(&self, network: NetworkId, subnets: impl Iterator<Item = SubnetId>) {
+        let mut networks = self.1.lock();
+        if networks.len() >= SUBNETS {
+            networks.clear();
+        }
+        networks.insert(network, subnets.collect());
+    }
+
+    /// The ids `ipamallocations` knows the subnets of a network by, as far as they were asked for before.
+    pub(super) fn ipam_subnets(&self, network: NetworkId) -> Vec<String> {
+        let subnets = self.1.lock().get(&network).cloned().unwrap_or_default();
+        subnets.into_iter().filter_map(|subnet| self.ipam_subnet(subnet)).collect()
     }
 
     pub(super) fn start(&self, subnet: SubnetId) -> Start {

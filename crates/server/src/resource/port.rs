@@ -47,6 +47,7 @@ impl Resource for Port {
 
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
         let mut tx = ctx.db().begin().await?;
+        ask_ahead(ctx, &mut tx, &given).await?;
         quota::check(ctx, &mut tx, "port", &given).await?;
         let ports = insert_all(ctx, &mut tx, &given).await?;
         let made = ports.iter().map(|port| Event::PortCreated(Arc::new(port.clone()))).collect();
@@ -110,6 +111,21 @@ pub async fn create_unmetered(ctx: &Ctx, given: Attributes) -> Result<Port> {
     Ok(port)
 }
 
+/// Asks in one flight what the steps of a creation begin with.
+async fn ask_ahead(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<()> {
+    let mut statements = quota::ahead(tx, "port", given);
+    let networks: HashSet<NetworkId> = given.iter().filter_map(|given| given.parsed("network_id")).collect();
+    for network in networks {
+        let mut query = ListQuery::by_id(&network.to_string());
+        Network::restrict(ctx, &mut query);
+        statements.extend(db::network::ahead(tx, &query, network, ctx.caller.project_id.as_deref()));
+        statements.extend(ipam::ahead(&ctx.parts.ipam, network));
+    }
+    let projects: HashSet<&str> = given.iter().map(|given| given.text("project_id").unwrap_or_default()).collect();
+    statements.extend(projects.into_iter().map(db::security_group::default_group_query));
+    Ok(tx.ahead(statements).await?)
+}
+
 pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<Vec<Port>> {
     let networks = networks_of(ctx, tx, given).await?;
     let mut ports = Vec::with_capacity(given.len());
@@ -120,18 +136,16 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
     }
     choose_macs(ctx, tx, &mut ports, given).await?;
     allocate_addresses(ctx, tx, &mut ports, given).await?;
-    let mut agents = Agents::default();
+    let (mut agents, mut default_groups) = (Agents::default(), HashMap::new());
     let mut levels = Vec::new();
     for (port, given) in ports.iter_mut().zip(given) {
-        secure(ctx, tx, port, given, network(&networks, port.network_id)?).await?;
+        secure(ctx, tx, port, given, network(&networks, port.network_id)?, &mut default_groups).await?;
         levels.extend(binding::bind(ctx, tx, &mut agents, port, &network(&networks, port.network_id)?.segments).await?);
         let revision = if port.binding.host.is_empty() { NEW_REVISION } else { NEW_BOUND_REVISION };
-        let description = given.text("description").unwrap_or_default();
-        let tags: Vec<String> = given.typed("tags").unwrap_or_default();
-        port.standard = standard::standard_insert(tx, "ports", description, revision).await?;
-        standard::tags_add(tx, port.standard.standard_attr_id, &tags).await?;
-        port.standard.tags = tags;
+        port.standard = standard::new(Some(given.text("description").unwrap_or_default()), revision);
+        port.standard.tags = given.typed("tags").unwrap_or_default();
     }
+    number(ctx, tx, &mut ports).await?;
     rows::ports_insert(tx, &ports, &levels).await?;
     for (network, ports) in by_network(&ports) {
         let addresses: Vec<_> = ports.iter().map(|port| (port.id, port.fixed_ips.as_slice())).collect();
@@ -142,6 +156,21 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
         provisioning::block_dhcp(tx, port).await?;
     }
     Ok(ports)
+}
+
+/// Writes the standard attributes. With them goes what claims the addresses, which another server may have been faster at.
+async fn number(ctx: &Ctx, tx: &mut Tx, ports: &mut [Port]) -> Result<()> {
+    let standards = ports.iter_mut().map(|port| &mut port.standard);
+    if let Err(error) = standard::standards_insert(tx, "ports", standards).await {
+        if error.is_retryable() {
+            ports.iter().for_each(|port| ipam::lost_race(&ctx.parts.ipam, &port.fixed_ips));
+        }
+        return Err(error.into());
+    }
+    for port in ports {
+        standard::tags_add(tx, port.standard.standard_attr_id, &port.standard.tags).await?;
+    }
+    Ok(())
 }
 
 async fn networks_of(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<HashMap<NetworkId, Network>> {
@@ -258,7 +287,14 @@ fn refuse_too_much(ctx: &Ctx, given: &Attributes) -> Result<()> {
 }
 
 /// Port security, groups and address pairs of a new port; they depend on each other and on its addresses.
-async fn secure(ctx: &Ctx, tx: &mut Tx, port: &mut Port, given: &Attributes, network: &Network) -> Result<()> {
+async fn secure(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    port: &mut Port,
+    given: &Attributes,
+    network: &Network,
+    default_groups: &mut HashMap<String, SecurityGroupId>,
+) -> Result<()> {
     debug_assert_eq!(port.network_id, network.id);
     refuse_too_much(ctx, given)?;
     let filtered = port.port_security_enabled && !port.fixed_ips.is_empty();
@@ -266,7 +302,12 @@ async fn secure(ctx: &Ctx, tx: &mut Tx, port: &mut Port, given: &Attributes, net
         Some(groups) if !groups.is_empty() && !filtered => return Err(groups_need_security().into()),
         Some(groups) => port.security_groups = known_groups(ctx, tx, groups, &port.project_id).await?,
         None if filtered && !is_trusted(&port.device_owner) => {
-            port.security_groups = vec![security_group::ensure_default(ctx, tx, &port.project_id).await?];
+            let group = match default_groups.get(&port.project_id) {
+                Some(group) => *group,
+                None => security_group::ensure_default(ctx, tx, &port.project_id).await?,
+            };
+            default_groups.insert(port.project_id.clone(), group);
+            port.security_groups = vec![group];
         }
         None => {}
     }
