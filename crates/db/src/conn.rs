@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::future::BoxFuture;
 use sea_query::{
     DeleteStatement, MysqlQueryBuilder, PostgresQueryBuilder, QueryStatementWriter, SelectStatement,
     SqliteQueryBuilder, UpdateStatement,
@@ -13,7 +14,7 @@ use sea_query::{
 
 use crate::{
     Backend, DbError, Row, Value,
-    flight::{Behind, Failed, Later, Outcome, Statement},
+    flight::{Behind, Failed, Later, Outcome, Race, Statement},
     mysql, postgres,
     schema::Table,
     sqlite,
@@ -116,7 +117,7 @@ impl Conn {
         rows: Vec<Vec<Value>>,
     ) -> Result<(), DbError> {
         for statement in self.inserts(table, columns, rows) {
-            self.write(Behind { statement, table: Some(table), raced: false, number: None }).await?;
+            self.write(Behind { statement, table: Some(table), race: None, number: None }).await?;
         }
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Conn {
         rows: Vec<Vec<Value>>,
     ) -> Result<(), DbError> {
         for statement in self.inserts(table, columns, rows) {
-            self.write_behind(Behind { statement, table: Some(table), raced: false, number: None }).await?;
+            self.write_behind(Behind { statement, table: Some(table), race: None, number: None }).await?;
         }
         Ok(())
     }
@@ -141,9 +142,10 @@ impl Conn {
         table: &'static Table,
         columns: &[&str],
         rows: Vec<Vec<Value>>,
+        race: Race,
     ) -> Result<(), DbError> {
         for statement in self.inserts(table, columns, rows) {
-            self.write_behind(Behind { statement, table: Some(table), raced: true, number: None }).await?;
+            self.write_behind(Behind { statement, table: Some(table), race: Some(race.clone()), number: None }).await?;
         }
         Ok(())
     }
@@ -188,7 +190,7 @@ impl Conn {
         }
         let number = Later::default();
         let statement = Statement::new(text, row);
-        self.write_behind(Behind { statement, table: Some(table), raced: false, number: Some(number.clone()) }).await?;
+        self.write_behind(Behind { statement, table: Some(table), race: None, number: Some(number.clone()) }).await?;
         Ok(number)
     }
 
@@ -217,7 +219,7 @@ impl Conn {
     /// The same, at the latest with the commit, for those who need not know how many.
     pub async fn execute_behind(&mut self, text: &str, binds: Vec<Value>) -> Result<(), DbError> {
         let statement = Statement::new(text, binds);
-        self.write_behind(Behind { statement, table: None, raced: false, number: None }).await
+        self.write_behind(Behind { statement, table: None, race: None, number: None }).await
     }
 
     /// The answer that came ahead, or one asked for now.
@@ -273,17 +275,18 @@ impl Conn {
         if self.behind.is_empty() { Ok(()) } else { self.flight(&[]).await.map(drop) }
     }
 
-    /// Sends what is behind, then these, and tells what these did.
-    async fn flight(&mut self, statements: &[Statement]) -> Result<Vec<Outcome>, DbError> {
-        let behind = std::mem::take(&mut self.behind);
-        let all: Vec<&Statement> = behind.iter().map(|behind| &behind.statement).chain(statements).collect();
-        let sent = match &mut self.inner {
-            // Nothing is ever behind there.
-            Inner::Sqlite(session) => session.flight(&all).await,
-            Inner::Mysql(session) => session.flight(&all).await,
-            Inner::Postgres(session) => session.flight(&all).await,
-        };
-        landed(behind, sent)
+    /// Sends what is behind, then these, and tells what these did. Boxed, since every operation holds what this holds.
+    fn flight<'a>(&'a mut self, statements: &'a [Statement]) -> BoxFuture<'a, Result<Vec<Outcome>, DbError>> {
+        Box::pin(async move {
+            let behind = std::mem::take(&mut self.behind);
+            let all: Vec<&Statement> = behind.iter().map(|behind| &behind.statement).chain(statements).collect();
+            let sent = match &mut self.inner {
+                Inner::Sqlite(session) => session.flight(&all).await,
+                Inner::Mysql(session) => session.flight(&all).await,
+                Inner::Postgres(session) => session.flight(&all).await,
+            };
+            landed(behind, sent)
+        })
     }
 
     /// Several statements without parameters, parted by semicolons.
@@ -348,8 +351,8 @@ impl Tx {
         let last: Vec<&Statement> = behind.iter().map(|behind| &behind.statement).collect();
         let sent = match conn.inner {
             Inner::Sqlite(session) => session.commit().await.map(|()| Vec::new()).map_err(Failed::at_once),
-            Inner::Mysql(session) => session.commit(&last).await,
-            Inner::Postgres(session) => session.commit(&last).await,
+            Inner::Mysql(session) => Box::pin(session.commit(&last)).await,
+            Inner::Postgres(session) => Box::pin(session.commit(&last)).await,
         };
         landed(behind, sent).map(drop)
     }

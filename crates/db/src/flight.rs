@@ -12,7 +12,10 @@
 //!
 //! SQLite has no wire: nothing is asked ahead of its turn or written behind it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{DbError, Row, Value, schema::Table};
 
@@ -43,13 +46,17 @@ pub(crate) struct Failed {
 #[derive(Debug, Clone, Default)]
 pub struct Later(Arc<OnceLock<i64>>);
 
+/// What to do when another transaction was faster.
+#[derive(Clone)]
+pub struct Race(Arc<dyn Fn() + Send + Sync>);
+
 /// A statement to be sent with others.
 #[derive(Debug)]
 pub(crate) struct Behind {
     pub(crate) statement: Statement,
     pub(crate) table: Option<&'static Table>,
     /// A key that is taken, or a parent that is gone, means that another transaction was faster.
-    pub(crate) raced: bool,
+    pub(crate) race: Option<Race>,
     pub(crate) number: Option<Later>,
 }
 
@@ -87,6 +94,19 @@ impl Later {
     }
 }
 
+impl Race {
+    /// `lost` is called when another transaction was faster.
+    pub fn new(lost: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lost))
+    }
+}
+
+impl fmt::Debug for Race {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Race")
+    }
+}
+
 impl Behind {
     /// It has been done.
     pub(crate) fn done(self, outcome: &Outcome) -> Result<(), DbError> {
@@ -98,16 +118,17 @@ impl Behind {
 
     /// Its error, with what the server does not know.
     pub(crate) fn explained(&self, error: DbError) -> DbError {
-        match error {
-            DbError::Duplicate { .. } | DbError::ForeignKey { .. } if self.raced => {
+        match (error, &self.race) {
+            (error @ (DbError::Duplicate { .. } | DbError::ForeignKey { .. }), Some(Race(lost))) => {
+                lost();
                 DbError::Conflict { source: error.into() }
             }
             // MariaDB does not tell the table of a duplicate; we know it.
-            DbError::Duplicate { table, constraint } if table.is_empty() => {
+            (DbError::Duplicate { table, constraint }, _) if table.is_empty() => {
                 let table = self.table.map_or(table, |table| table.name.to_owned());
                 DbError::Duplicate { table, constraint }
             }
-            other => other,
+            (other, _) => other,
         }
     }
 }

@@ -17,7 +17,7 @@ use types::{
 };
 use uuid::Uuid;
 
-use crate::{Backend, Conn, DbError, Row, Statement, Value, schema::tables};
+use crate::{Backend, Conn, DbError, Race, Row, Statement, Value, schema::tables};
 
 /// What of a subnet decides whether and how it serves a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,10 +164,10 @@ pub async fn allocations(conn: &mut Conn, ipam_subnet: &str) -> Result<Vec<IpAdd
 
 /// Takes addresses, given with the subnets they are on, at the latest with the commit. A conflict means that somebody
 /// else has one of them, or that a subnet is gone.
-pub async fn allocations_insert(conn: &mut Conn, taken: &[(&str, IpAddr)]) -> Result<(), DbError> {
+pub async fn allocations_insert(conn: &mut Conn, taken: &[(&str, IpAddr)], race: Race) -> Result<(), DbError> {
     let row = |(subnet, address): &(&str, IpAddr)| vec![(*address).into(), "ALLOCATED".into(), (*subnet).into()];
     let columns = ["ip_address", "status", "ipam_subnet_id"];
-    conn.insert_raced(&tables::IPAMALLOCATIONS, &columns, taken.iter().map(row).collect()).await
+    conn.insert_raced(&tables::IPAMALLOCATIONS, &columns, taken.iter().map(row).collect(), race).await
 }
 
 /// Frees addresses of one subnet.
@@ -190,7 +190,7 @@ pub async fn fixed_ips_insert(
         vec![(*port).into(), ip.ip_address.into(), ip.subnet_id.into(), network_id.into()]
     };
     let columns = ["port_id", "ip_address", "subnet_id", "network_id"];
-    conn.insert_raced(&tables::IPALLOCATIONS, &columns, given.iter().map(row).collect()).await
+    conn.insert_raced(&tables::IPALLOCATIONS, &columns, given.iter().map(row).collect(), Race::new(|| ())).await
 }
 
 /// Takes addresses away from a port.
@@ -207,6 +207,15 @@ pub async fn fixed_ips_delete(
         conn.execute(TEXT, binds).await?;
     }
     Ok(())
+}
+
+/// The addresses of ports, in the order of [`fixed_ips_read`].
+pub async fn fixed_ips_of(conn: &mut Conn, ports: &[PortId]) -> Result<HashMap<PortId, Vec<FixedIp>>, DbError> {
+    if ports.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    fixed_ips_read(&conn.select(&fixed_ips_query(&ids)).await?)
 }
 
 /// The query for the addresses of ports, which [`fixed_ips_read`] reads.

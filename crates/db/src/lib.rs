@@ -52,7 +52,7 @@ mod value;
 pub use conn::{Conn, Tx};
 pub use database::{Backend, Database, Reconnect, Settings, Usage};
 pub use error::{DbError, Source};
-pub use flight::{Later, Statement};
+pub use flight::{Later, Race, Statement};
 pub use row::Row;
 pub use url::{hidden as url_without_password, with_parameters as url_with_parameters};
 pub use value::{FromValue, Value};

@@ -1,6 +1,11 @@
 //! What travels together does what it would do alone.
 
-use isospin_db::{Database, DbError, Statement, Value, schema::tables};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use isospin_db::{Database, DbError, Race, Statement, Value, schema::tables};
 use sea_query::{Expr, ExprTrait, SelectStatement};
 use types::PortId;
 
@@ -74,6 +79,11 @@ pub(super) async fn what_is_wrong_behind_shows_at_the_latest_with_the_commit(dat
     let id = standard(&mut tx, "before").await;
     tx.commit().await.unwrap();
     let columns = ["standard_attr_id", "tag"];
+    let lost = Arc::new(AtomicBool::new(false));
+    let race = Race::new({
+        let lost = Arc::clone(&lost);
+        move || lost.store(true, Ordering::Relaxed)
+    });
     for raced in [false, true] {
         let wrong = async {
             let mut tx = database.begin().await.unwrap();
@@ -82,12 +92,14 @@ pub(super) async fn what_is_wrong_behind_shows_at_the_latest_with_the_commit(dat
             let again = vec![vec![id.into(), "once".into()]];
             match raced {
                 false => tx.insert_behind(&tables::TAGS, &columns, again).await?,
-                true => tx.insert_raced(&tables::TAGS, &columns, again).await?,
+                true => tx.insert_raced(&tables::TAGS, &columns, again, race.clone()).await?,
             }
             tx.insert_behind(&tables::TAGS, &columns, vec![vec![id.into(), "other".into()]]).await?;
             tx.commit().await
         };
-        match (wrong.await.unwrap_err(), raced) {
+        let error = wrong.await.unwrap_err();
+        assert_eq!(lost.swap(false, Ordering::Relaxed), raced);
+        match (error, raced) {
             (DbError::Duplicate { table, constraint }, false) => {
                 assert_eq!((table.as_str(), constraint.as_str()), ("tags", "PRIMARY"));
             }
@@ -95,9 +107,11 @@ pub(super) async fn what_is_wrong_behind_shows_at_the_latest_with_the_commit(dat
         }
     }
     let mut tx = database.begin().await.unwrap();
-    tx.insert_raced(&tables::TAGS, &columns, vec![vec![(-1).into(), "orphan".into()]]).await.unwrap_or_else(|error| {
-        assert!(error.is_retryable(), "SQLite writes at once");
-    });
+    tx.insert_raced(&tables::TAGS, &columns, vec![vec![(-1).into(), "orphan".into()]], race).await.unwrap_or_else(
+        |error| {
+            assert!(error.is_retryable(), "SQLite writes at once: {error:?}");
+        },
+    );
     if let Err(error) = tx.commit().await {
         assert!(error.is_retryable(), "{error:?}");
     }

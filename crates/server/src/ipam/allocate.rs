@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use db::{Conn, Statement, ipam as rows, ipam::Candidate};
+use db::{Conn, Race, Statement, ipam as rows, ipam::Candidate};
 use types::{Mac, NetworkId, PortId, SubnetId, port::FixedIp};
 
 use super::{
@@ -106,11 +106,6 @@ pub async fn allocate(
 pub async fn store(conn: &mut Conn, network_id: NetworkId, given: &[(PortId, &[FixedIp])]) -> Result<(), IpamError> {
     let rows: Vec<_> = given.iter().flat_map(|(port, ips)| ips.iter().map(|ip| (*port, *ip))).collect();
     Ok(rows::fixed_ips_insert(conn, network_id, &rows).await?)
-}
-
-/// Another server was faster with addresses like these: the next choice is a wider one.
-pub fn lost_race(hints: &Hints, ips: &[FixedIp]) {
-    ips.iter().map(|ip| ip.subnet_id).collect::<HashSet<_>>().into_iter().for_each(|subnet| hints.lost_race(subnet));
 }
 
 /// Frees addresses of ports about to be deleted, for others to have. Their rows in `ipallocations` go with the ports.
@@ -318,7 +313,10 @@ async fn insert(hints: &Hints, conn: &mut Conn, given: &[(usize, FixedIp)]) -> R
     }
     let new: Vec<(&str, IpAddr)> =
         given.iter().filter_map(|(_, ip)| Some((ids.get(&ip.subnet_id)?.as_str(), ip.ip_address))).collect();
-    Ok(rows::allocations_insert(conn, &new).await?)
+    // Where another server was faster the next choice is a wider one.
+    let (hints, subnets): (_, Vec<SubnetId>) = (hints.clone(), ids.keys().copied().collect());
+    let race = Race::new(move || subnets.iter().for_each(|subnet| hints.lost_race(*subnet)));
+    Ok(rows::allocations_insert(conn, &new, race).await?)
 }
 
 /// Gives every port of the network that hosts its own address an address on a new subnet of that kind.

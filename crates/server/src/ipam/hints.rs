@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,9 +23,9 @@ const WIDEST: usize = 256;
 /// Subnets remembered at most.
 const SUBNETS: usize = 100_000;
 
-/// The hints of all subnets, and which subnets networks had.
-#[derive(Debug, Default)]
-pub struct Hints(Mutex<HashMap<SubnetId, Hint>>, Mutex<HashMap<NetworkId, Vec<SubnetId>>>);
+/// The hints of all subnets, and which subnets networks had; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Hints(Arc<Mutex<HashMap<SubnetId, Hint>>>, Arc<Mutex<HashMap<NetworkId, Vec<SubnetId>>>>);
 
 #[derive(Debug, Default)]
 struct Hint {

@@ -29,8 +29,8 @@ pub mod prefixes;
 mod search;
 
 pub use allocate::{
-    Allocation, Current, Reassigned, add_auto_addresses, ahead, allocate, forget_subnet, ipam_subnet, lost_race,
-    reassign, release, store,
+    Allocation, Current, Reassigned, add_auto_addresses, ahead, allocate, forget_subnet, ipam_subnet, reassign,
+    release, store,
 };
 pub use error::IpamError;
 pub use hints::Hints;

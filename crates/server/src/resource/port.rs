@@ -145,7 +145,10 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
         port.standard = standard::new(Some(given.text("description").unwrap_or_default()), revision);
         port.standard.tags = given.typed("tags").unwrap_or_default();
     }
-    number(ctx, tx, &mut ports).await?;
+    standard::standards_insert(tx, "ports", ports.iter_mut().map(|port| &mut port.standard)).await?;
+    for port in &ports {
+        standard::tags_add(tx, port.standard.standard_attr_id, &port.standard.tags).await?;
+    }
     rows::ports_insert(tx, &ports, &levels).await?;
     for (network, ports) in by_network(&ports) {
         let addresses: Vec<_> = ports.iter().map(|port| (port.id, port.fixed_ips.as_slice())).collect();
@@ -156,21 +159,6 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
         provisioning::block_dhcp(tx, port).await?;
     }
     Ok(ports)
-}
-
-/// Writes the standard attributes. With them goes what claims the addresses, which another server may have been faster at.
-async fn number(ctx: &Ctx, tx: &mut Tx, ports: &mut [Port]) -> Result<()> {
-    let standards = ports.iter_mut().map(|port| &mut port.standard);
-    if let Err(error) = standard::standards_insert(tx, "ports", standards).await {
-        if error.is_retryable() {
-            ports.iter().for_each(|port| ipam::lost_race(&ctx.parts.ipam, &port.fixed_ips));
-        }
-        return Err(error.into());
-    }
-    for port in ports {
-        standard::tags_add(tx, port.standard.standard_attr_id, &port.standard.tags).await?;
-    }
-    Ok(())
 }
 
 async fn networks_of(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<HashMap<NetworkId, Network>> {
