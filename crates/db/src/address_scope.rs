@@ -86,7 +86,15 @@ pub async fn address_scope_is_used(conn: &mut Conn, scope: AddressScopeId) -> Re
     Ok(!conn.sql(sql, vec![scope.into()]).await?.is_empty())
 }
 
-/// The query for the address scopes of networks, those of the pools that their subnets are from.
+/// The address scopes of networks: those of the pools that their subnets are from, by version.
+pub async fn scopes_of_networks(
+    conn: &mut Conn,
+    networks: &[String],
+) -> Result<HashMap<(NetworkId, u8), AddressScopeId>, DbError> {
+    scopes_read(&conn.select(&scopes_query(networks)).await?)
+}
+
+/// The query behind [`scopes_of_networks`].
 pub(crate) fn scopes_query(networks: &[String]) -> SelectStatement {
     let mut select = tables::SUBNETS.select(&["network_id"]);
     for column in ["ip_version", "address_scope_id"] {
