@@ -1,17 +1,17 @@
-//! The floor: the rows of one port create, committed by hand with the statements prepared.
+//! The floor: the rows of one port create, committed by hand with the statements prepared, and read again.
 //!
 //! What a server adds to this is its own cost. The rows are those that creating a port with one address and one
 //! security group leaves behind; the tables are Neutron's, with all their keys and indexes.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
-use db::schema::tables;
 use db::{Backend, Database, Tx, Value};
+use db::{list::ListQuery, schema::tables};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub(crate) struct Floor {
     pub(crate) name: &'static str,
     /// The number of clients, and how it went.
     pub(crate) samples: Vec<(usize, Sample)>,
+    /// The same for reading what was written, one port at a time.
+    pub(crate) reads: Vec<(usize, Sample)>,
 }
 
 /// Measures a fresh SQLite file and the databases given.
@@ -59,25 +61,37 @@ async fn measure(url: &str, plan: &Plan) -> anyhow::Result<Floor> {
         Backend::Postgres => "PostgreSQL",
     };
     let ground = Arc::new(Ground::lay(&database).await?);
-    let mut samples = Vec::new();
+    let (mut samples, mut reads) = (Vec::new(), Vec::new());
     for &clients in plan.clients {
-        let sample = commit_ports(&database, &ground, plan, clients).await?;
-        let median = sample.median().unwrap_or_default().as_secs_f64() * 1e3;
-        say(&format!("  floor on {name}, {clients} at once: {:.1} /s, p50 {median:.2} ms", sample.rate()));
+        let work = |database, ground: Arc<Ground>| async move { ground.commit_port(&database).await };
+        let sample = at_once(&database, &ground, plan.commits, plan, clients, work).await?;
+        tell(name, "commits", clients, &sample);
         samples.push((clients, sample));
+        let work = |database, ground: Arc<Ground>| async move { ground.read_port(&database).await };
+        let sample = at_once(&database, &ground, plan.shows, plan, clients, work).await?;
+        tell(name, "reads", clients, &sample);
+        reads.push((clients, sample));
     }
     ground.clear(&database).await?;
-    Ok(Floor { name, samples })
+    Ok(Floor { name, samples, reads })
 }
 
-async fn commit_ports(
+fn tell(name: &str, what: &str, clients: usize, sample: &Sample) {
+    let median = sample.median().unwrap_or_default().as_secs_f64() * 1e3;
+    say(&format!("  floor on {name}, {what}, {clients} at once: {:.1} /s, p50 {median:.2} ms", sample.rate()));
+}
+
+/// Does something `count` times, or as often as the time allows, by so many clients.
+async fn at_once<F: Future<Output = Result<(), db::DbError>> + Send + 'static>(
     database: &Database,
     ground: &Arc<Ground>,
+    count: usize,
     plan: &Plan,
     clients: usize,
+    work: impl Fn(Database, Arc<Ground>) -> F + Copy + Send + 'static,
 ) -> anyhow::Result<Sample> {
     let begun = Arc::new(AtomicUsize::new(0));
-    let (count, time) = (plan.commits, plan.time);
+    let time = plan.time;
     let begin = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
@@ -86,7 +100,7 @@ async fn commit_ports(
             let mut latencies = Vec::new();
             while begun.fetch_add(1, Ordering::Relaxed) < count && begin.elapsed() < time {
                 let start = Instant::now();
-                ground.commit_port(&database).await?;
+                work(database.clone(), Arc::clone(&ground)).await?;
                 latencies.push(start.elapsed());
             }
             anyhow::Ok(latencies)
@@ -107,6 +121,8 @@ struct Ground {
     ipam_subnet: String,
     group: String,
     next_address: AtomicU32,
+    /// One of the ports written.
+    written: OnceLock<String>,
 }
 
 impl Ground {
@@ -120,6 +136,7 @@ impl Ground {
             ipam_subnet: id(),
             group: id(),
             next_address: AtomicU32::new(u32::from(Ipv4Addr::new(10, 0, 0, 2))),
+            written: OnceLock::new(),
         };
         let mut tx = database.begin().await?;
         let standard = standard_insert(&mut tx, "networks").await?;
@@ -178,7 +195,17 @@ impl Ground {
         let row = values([&port, "", "unbound", "normal", "", "", "ACTIVE"]);
         let columns = ["port_id", "host", "vif_type", "vnic_type", "profile", "vif_details", "status"];
         tx.insert(&tables::ML2_PORT_BINDINGS, &columns, vec![row]).await?;
-        tx.commit().await
+        tx.commit().await?;
+        self.written.get_or_init(|| port);
+        Ok(())
+    }
+
+    /// Reads all rows of a port, with the statements that show it.
+    async fn read_port(&self, database: &Database) -> Result<(), db::DbError> {
+        let port = self.written.get().map(String::as_str).unwrap_or_default();
+        let mut conn = database.reader().await?;
+        let page = db::port::LISTING.page(&mut conn, &ListQuery::by_id(port)).await?;
+        db::port::ports_from_rows(&mut conn, page.rows).await.map(drop)
     }
 
     /// Takes everything away again, for databases that stay.
@@ -220,6 +247,7 @@ mod tests {
         let ground = Ground::lay(&database).await.unwrap();
         ground.commit_port(&database).await.unwrap();
         ground.commit_port(&database).await.unwrap();
+        ground.read_port(&database).await.unwrap();
         let count = async |table: &str| {
             let mut reader = database.reader().await.unwrap();
             let rows = reader.sql(&format!("SELECT count(*) FROM {table}"), Vec::new()).await.unwrap();

@@ -133,21 +133,16 @@ fn write_growth(out: &mut String, results: &Results) {
 }
 
 fn write_floor(out: &mut String, results: &Results) {
-    let _ = writeln!(out, "## The floor: the rows of one port, committed by hand\n");
-    let _ = writeln!(out, "| database | clients | commits/s | p50 ms | p99 ms | {} : floor |", results.names[0]);
-    let _ = writeln!(out, "|---|---:|---:|---:|---:|---:|");
+    let _ = writeln!(out, "## The floor: the rows of one port, committed and read by hand\n");
+    let _ = writeln!(out, "| database | what | clients | /s | p50 ms | p99 ms |");
+    let _ = writeln!(out, "|---|---|---:|---:|---:|---:|");
     for floor in &results.floors {
-        for (clients, sample) in &floor.samples {
-            let ours = results.sample(throughput::CREATE, *clients, 0).map(Sample::rate);
-            let _ = writeln!(
-                out,
-                "| {} | {clients} | {} | {} | {} | {} |",
-                floor.name,
-                number(sample.rate()),
-                milliseconds(sample.median()),
-                milliseconds(sample.percentile(99)),
-                ratio(ours, Some(sample.rate())),
-            );
+        for (what, samples) in [("commit", &floor.samples), ("read", &floor.reads)] {
+            for (clients, sample) in samples {
+                let (rate, p50, p99) = (sample.rate(), sample.median(), sample.percentile(99));
+                let (rate, p50, p99) = (number(rate), milliseconds(p50), milliseconds(p99));
+                let _ = writeln!(out, "| {} | {what} | {clients} | {rate} | {p50} | {p99} |", floor.name);
+            }
         }
     }
     let _ = writeln!(out);
