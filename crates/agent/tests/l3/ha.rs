@@ -73,7 +73,7 @@ impl Pair {
         let range = subnet("169.254.192.0/18", None, json!({}));
         let ha_ports = ["169.254.192.11", "169.254.192.12"].map(|address| {
             let mut port = port(among, "network:router_ha_interface", &[(address, range.clone())]);
-            port.status = "ACTIVE".to_owned();
+            port.status = "DOWN".to_owned();
             port
         });
         self.server.inner(|inner| {
@@ -85,6 +85,8 @@ impl Pair {
         for (host, port) in self.hosts.iter().zip(ha_ports) {
             host.wire_router(&Router { ha_interface: Some(port), ..self.router.clone() }).await;
         }
+        // The layer 2 agents have wired them; the L3 agents are not told.
+        self.server.inner(|inner| inner.ha_ports.values_mut().for_each(|port| port.status = "ACTIVE".to_owned()));
     }
 
     fn id(&self) -> RouterId {

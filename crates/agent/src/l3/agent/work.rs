@@ -27,6 +27,8 @@ use crate::{
 /// Delay after a router's first failure; doubled by each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How soon the server is asked about a router that waits for its HA port.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a router could not be set up or taken away.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,9 @@ impl Agent {
             }
             None => self.remove(router).await.map_err(|error| (error, Update::Remove)),
         };
+        if let Err((WorkError::NoHaPort, _)) = &result {
+            self.ask_again(router);
+        }
         match result {
             Ok(()) => {
                 self.state.lock().failures(router, false);
@@ -76,8 +81,24 @@ impl Agent {
         let outcome = reconciled.map_err(retry)?;
         self.watch_programs(wanted).map_err(retry)?;
         self.watch_serving(wanted);
+        if wanted.ha.as_ref().is_some_and(|keepalived| !keepalived.ready) {
+            self.ask_again(wanted.router);
+        }
         self.serve_metadata(wanted).await;
         outcome.error.map_or(Ok(()), |error| Err(retry(error)))
+    }
+
+    /// Asks the server about a router in a while, whose port among its hosts is not wired yet: not every server tells when
+    /// it is.
+    fn ask_again(self: &Arc<Self>, router: RouterId) {
+        let agent = Arc::downgrade(self);
+        self.watchers.lock().spawn(async move {
+            tokio::time::sleep(ASK_AGAIN).await;
+            if let Some(agent) = agent.upgrade() {
+                agent.state.lock().hint([router]);
+                agent.ask.notify_one();
+            }
+        });
     }
 
     /// A router routes even where it does not lead to metadata.
