@@ -83,6 +83,7 @@ struct Agent<K: Kernel> {
     told_once: bool,
     quiet_until: Instant,
     no_pass_until: Instant,
+    no_forwarding_until: Instant,
     rescan: Instant,
     started: bool,
     began: Instant,
@@ -128,6 +129,7 @@ pub(super) async fn serve<K: Kernel>(
         told_once: false,
         quiet_until: Instant::now(),
         no_pass_until: Instant::now(),
+        no_forwarding_until: Instant::now(),
         rescan: Instant::now() + RESCAN,
         started: false,
         began: Instant::now(),
@@ -273,14 +275,22 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Brings the entries of VXLAN devices in line with what is known of other hosts. The devices have been made before.
+    /// A moment passes between two times, so that a hundred messages cost a handful of readings.
     async fn forward(&mut self) {
-        let Some(forwarding) = &mut self.forwarding else { return };
-        set_all(forwarding, self.state.forwardings());
-        if forwarding.next_pass().max(self.no_pass_until) <= Instant::now()
-            && let Err(error) = forwarding.pass().await
-        {
-            tracing::warn!("cannot read forwarding entries of this host: {}", crate::chain(&error));
-            self.no_pass_until = Instant::now() + REREAD;
+        let Some(forwarding) = self.forwarding.as_mut().filter(|_| self.no_forwarding_until <= Instant::now()) else {
+            return;
+        };
+        for (device, entries) in self.state.take_forwardings() {
+            match entries {
+                Some(entries) => forwarding.set(device, entries),
+                None => forwarding.unset(&device),
+            }
+        }
+        if forwarding.next_pass() <= Instant::now() {
+            if let Err(error) = forwarding.pass().await {
+                tracing::warn!("cannot read forwarding entries of this host: {}", crate::chain(&error));
+            }
+            self.no_forwarding_until = Instant::now() + REREAD;
         }
     }
 
@@ -400,7 +410,8 @@ impl<K: Kernel> Agent<K> {
     fn next_time(&self) -> Instant {
         let mut next = self.rescan.min(self.next_pass());
         if let Some(forwarding) = &self.forwarding {
-            next = next.min(forwarding.next_pass().max(self.no_pass_until));
+            let due = if self.state.has_forwardings() { Instant::now() } else { forwarding.next_pass() };
+            next = next.min(due.max(self.no_forwarding_until));
         }
         if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
             next = next.min(question.max(self.quiet_until));

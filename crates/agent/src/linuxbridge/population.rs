@@ -86,6 +86,8 @@ pub(super) struct Population {
     responder: bool,
     tables: BTreeMap<NetworkId, Table>,
     ends: Ends,
+    /// Networks whose entries may differ from those that were taken last.
+    changed: BTreeSet<NetworkId>,
 }
 
 /// What is known of one network. The numbers tell which of two contradicting entries is younger.
@@ -119,17 +121,22 @@ struct Ends {
 
 impl Population {
     pub(super) fn new(own: IpAddr, responder: bool) -> Self {
-        Self { own, responder, tables: BTreeMap::new(), ends: Ends::default() }
+        Self { own, responder, tables: BTreeMap::new(), ends: Ends::default(), changed: BTreeSet::new() }
     }
 
     /// A network is carried here; what is told of others is not for this host.
     pub(super) fn carry(&mut self, network: NetworkId) {
         self.tables.entry(network).or_default();
+        self.changed.insert(network);
     }
 
     /// Only these networks are carried here.
     pub(super) fn retain(&mut self, is_carried: impl Fn(&NetworkId) -> bool) {
-        self.tables.retain(|network, _| is_carried(network));
+        let left: Vec<NetworkId> = self.tables.keys().filter(|network| !is_carried(network)).copied().collect();
+        for network in left {
+            self.tables.remove(&network);
+            self.changed.insert(network);
+        }
     }
 
     /// A message came. Upstream's agent gives up a message at the first network it does not have; here each network
@@ -143,6 +150,7 @@ impl Population {
             News::Change(changes) => {
                 for (network, hosts) in changes.chg_ip {
                     let Some(table) = self.tables.get_mut(&network) else { continue };
+                    self.changed.insert(network);
                     for (remote, change) in hosts {
                         let entries = |ports| parsed(self.own, std::iter::once((remote.clone(), ports)).collect());
                         table.add(&entries(change.after), false);
@@ -157,7 +165,8 @@ impl Population {
         for (network, entries) in entries {
             match self.tables.get_mut(&network) {
                 Some(table) if entries.network_type == NetworkType::Vxlan => {
-                    each(table, parsed(self.own, entries.ports))
+                    each(table, parsed(self.own, entries.ports));
+                    self.changed.insert(network);
                 }
                 _ => tracing::debug!(%network, "forwarding entries of a network that is not carried here"),
             }
@@ -167,6 +176,7 @@ impl Population {
     /// Messages may have been lost.
     pub(super) fn doubt(&mut self) {
         self.tables.values_mut().for_each(Table::doubt);
+        self.changed.extend(self.tables.keys());
         if self.ends.needed {
             self.ends.question = Some(Instant::now());
         }
@@ -186,9 +196,10 @@ impl Population {
 
     /// Time has passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        for table in self.tables.values_mut() {
+        for (network, table) in &mut self.tables {
             if !table.whole && table.asked.is_some_and(|asked| now >= asked + SILENCE) {
                 table.close();
+                self.changed.insert(*network);
             }
         }
     }
@@ -198,6 +209,16 @@ impl Population {
         let silence =
             self.tables.values().filter(|table| !table.whole).filter_map(|table| Some(table.asked? + SILENCE));
         silence.chain(self.ends.question.filter(|_| self.ends.since.is_none())).min()
+    }
+
+    /// Networks whose entries may have changed.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<NetworkId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// The entries that the device of the network shall have by what the server told.
@@ -228,6 +249,7 @@ impl Population {
     pub(super) fn take_ends(&mut self, ends: impl IntoIterator<Item = IpAddr>) {
         self.ends.known = ends.into_iter().collect();
         self.ends.synced = true;
+        self.changed.extend(self.tables.keys());
         for (end, there) in self.ends.since.take().unwrap_or_default() {
             self.set_end(end, there);
         }
@@ -243,6 +265,7 @@ impl Population {
         } else {
             self.ends.known.remove(&end)
         };
+        self.changed.extend(self.tables.keys());
     }
 
     /// The entries of a device whose floods go to every end.

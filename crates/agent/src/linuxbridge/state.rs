@@ -58,6 +58,8 @@ pub(super) struct State {
     /// Networks deleted since the question was sent whose answer may still tell of them.
     deleted: BTreeSet<NetworkId>,
     population: Population,
+    /// VXLAN devices that have entries, by network.
+    devices: BTreeMap<NetworkId, String>,
     scanned: bool,
 }
 
@@ -108,6 +110,7 @@ impl State {
         }
         Self {
             population,
+            devices: BTreeMap::new(),
             config,
             taps: BTreeMap::new(),
             networks: BTreeMap::new(),
@@ -350,6 +353,7 @@ impl State {
         let grace = self.config.empty_bridge_grace;
         let over = |network: &Carried| network.empty_since.is_some_and(|since| now >= since + grace);
         self.given_up.extend(self.networks.extract_if(.., |_, network| over(network)).map(|(id, _)| id));
+        self.population.retain(|network| self.networks.contains_key(network));
         self.population.expire(now);
         self.unused.retain(|_, unused| now < unused.since + grace);
     }

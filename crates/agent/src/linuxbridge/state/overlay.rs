@@ -1,10 +1,6 @@
 //! Which forwarding entries this host's VXLAN devices need, and when the server is to tell more.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use oslo::messaging::CallError;
 use rpc::l2::Tunnels;
@@ -18,20 +14,32 @@ use crate::linuxbridge::{mode::Mode, object::Uplink, population::Entries};
 const RESYNC: Duration = Duration::from_secs(2);
 
 impl State {
-    /// The forwarding entries of the VXLAN devices that need some, by device.
-    pub(in crate::linuxbridge) fn forwardings(&mut self) -> BTreeMap<String, Entries> {
+    /// The VXLAN devices whose entries may have changed, and which they shall have; none where nobody sets any.
+    pub(in crate::linuxbridge) fn take_forwardings(&mut self) -> Vec<(String, Option<Entries>)> {
         self.population.retain(|network| self.networks.contains_key(network));
-        let mut wanted = BTreeMap::new();
-        for (network, carried) in &self.networks {
-            let Some((device, Uplink::Vxlan { vni, overlay })) = &carried.carrier.uplink else { continue };
+        let mut wanted = Vec::new();
+        for network in self.population.take_changed() {
+            let former = self.devices.remove(&network);
+            let carried = self.networks.get(&network).and_then(|carried| carried.carrier.uplink.as_ref());
+            let Some((device, Uplink::Vxlan { vni, overlay })) = carried else {
+                wanted.extend(former.map(|device| (device, None)));
+                continue;
+            };
             let entries = match overlay.mode(*vni) {
                 Mode::Multicast(_) => continue,
-                Mode::Population => self.population.entries(*network),
+                Mode::Population => self.population.entries(network),
                 Mode::Everyone => self.population.floods(),
             };
-            wanted.insert(device.clone(), entries);
+            self.devices.insert(network, device.clone());
+            wanted.extend(former.filter(|former| former != device).map(|former| (former, None)));
+            wanted.push((device.clone(), Some(entries)));
         }
         wanted
+    }
+
+    /// Whether there are any.
+    pub(in crate::linuxbridge) fn has_forwardings(&self) -> bool {
+        self.population.has_changed() || self.devices.keys().any(|network| !self.networks.contains_key(network))
     }
 
     /// Whether the server is to tell what is on other hosts, with the news of these taps. It counts as asked for.
