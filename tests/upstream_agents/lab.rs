@@ -290,7 +290,7 @@ const ML2: &str = "\
 [ml2]
 type_drivers = flat,vxlan
 tenant_network_types = vxlan
-mechanism_drivers = linuxbridge
+mechanism_drivers = linuxbridge,l2population
 extension_drivers = port_security
 [ml2_type_flat]
 flat_networks = public
@@ -303,7 +303,7 @@ enable_ipset = true
 fn linuxbridge_ini(number: u32) -> String {
     format!(
         "[linux_bridge]\nphysical_interface_mappings = public:eth0\n[vxlan]\nenable_vxlan = true\n\
-         local_ip = 10.0.1.{number}\nl2_population = false\n[securitygroup]\nenable_security_group = true\n\
+         local_ip = 10.0.1.{number}\nl2_population = true\n[securitygroup]\nenable_security_group = true\n\
          firewall_driver = iptables\n"
     )
 }
