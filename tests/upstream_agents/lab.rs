@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use kernel::Namespace;
 use serde_json::Value;
 use testkit::{
     deployment::{Lan, Node, Plugged, Process, at},
@@ -113,7 +114,7 @@ impl Lab {
         let database = self.mariadb.url().replace(&self.mariadb.address().to_string(), "192.168.56.11:3306");
         let paste = venv("UPSTREAM25_VENV")?.join("etc/neutron/api-paste.ini").display().to_string();
         let common = format!(
-            "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nservice_plugins =\ntransport_url = {transport}\n\
+            "[DEFAULT]\nauth_strategy = noauth\ncore_plugin = ml2\nservice_plugins = router\ntransport_url = {transport}\n\
              bind_host = 192.168.56.11\napi_workers = 1\nrpc_workers = 1\napi_paste_config = {paste}\n\
              notify_nova_on_port_status_changes = false\nnotify_nova_on_port_data_changes = false\n\
              state_path = /var/lib/neutron\n[agent]\nreport_interval = 5\n[AGENT]\nreport_interval = 5\nroot_helper = env\n\
@@ -132,6 +133,7 @@ impl Lab {
             "dhcp_agent.ini",
             format!("[DEFAULT]\ninterface_driver = {driver}\nenable_isolated_metadata = true\n"),
         )?;
+        one.write("l3_agent.ini", format!("[DEFAULT]\ninterface_driver = {driver}\n"))?;
         one.write(
             "metadata_agent.ini",
             format!(
@@ -159,13 +161,25 @@ impl Lab {
         Client::new("192.168.56.11:9696", self.lan.namespace())
     }
 
+    /// The machine outside, on the physical network.
+    pub(super) fn outside(&self) -> Namespace {
+        self.lan.namespace()
+    }
+
+    /// A request that changes something beyond what a resource is.
+    pub(super) fn put(&self, path: &str, body: &Value) {
+        let answer = self.api().json("PUT", path, body).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+
     pub(super) fn node(&self, name: &str) -> &Node {
         &self.nodes[usize::from(name != HOSTS[0])]
     }
 
     /// Starts an agent; waits until the server has its first report.
     pub(super) fn start_agent(&mut self, host: &'static str, agent: &'static str, make: Make) -> Result<()> {
-        if agent == "dhcp" {
+        // Drivers differ with the release.
+        if matches!(agent, "dhcp" | "l3") {
             self.configure(make)?;
         }
         let file = if agent == "linuxbridge" { "plugins/ml2/linuxbridge" } else { agent };

@@ -14,6 +14,7 @@
 )]
 
 mod lab;
+mod routers;
 
 use std::time::{Duration, Instant};
 
@@ -292,4 +293,16 @@ fn upstream_agents_at_our_server() {
 #[ignore = "needs upstream's programs: make test-agents"]
 fn our_agents_at_upstream_server() {
     exchange(Make::Upstream25, Make::Ours, Make::Upstream25);
+}
+
+#[test]
+#[ignore = "needs upstream's programs: make test-agents"]
+fn routers_of_upstream_at_our_server() {
+    routers::routers(Make::Ours, Make::Upstream29);
+}
+
+#[test]
+#[ignore = "needs upstream's programs: make test-agents"]
+fn our_routers_at_upstream_server() {
+    routers::routers(Make::Upstream25, Make::Ours);
 }
