@@ -44,6 +44,17 @@ pub async fn network_lock(conn: &mut Conn, network: NetworkId) -> Result<bool, D
     Ok(!conn.sql(&sql, vec![network.into()]).await?.is_empty())
 }
 
+/// The same of the network of a router's project, if it has one. To be asked before all that is read of it: on MariaDB a
+/// transaction goes on seeing what was there when it first looked, except by locks.
+pub async fn network_lock_of(conn: &mut Conn, router: RouterId) -> Result<(), DbError> {
+    let suffix = if conn.backend() == crate::Backend::Sqlite { "" } else { " FOR UPDATE" };
+    let sql = format!(
+        "SELECT n.network_id FROM ha_router_networks n JOIN routers r ON r.project_id = n.project_id \
+         WHERE r.id = ?{suffix}"
+    );
+    conn.sql(&sql, vec![router.into()]).await.map(|_| ())
+}
+
 /// The numbers taken on an HA network.
 pub async fn vr_ids(conn: &mut Conn, network: NetworkId) -> Result<Vec<u8>, DbError> {
     let sql = "SELECT vr_id FROM ha_router_vrid_allocations WHERE network_id = ?";

@@ -78,7 +78,10 @@ impl Resource for Router {
 
     async fn update(ctx: &Ctx, id: &str, given: Attributes, condition: Condition) -> Result<Self> {
         let mut tx = ctx.db().begin().await?;
-        let before = locked(ctx, &mut tx, id).await?;
+        let before = match given.contains("ha") {
+            true => locked_with_ha_network(ctx, &mut tx, id).await?,
+            false => locked(ctx, &mut tx, id).await?,
+        };
         condition.check(&before.standard)?;
         refuse_distributed(&given)?;
         let mut events = Vec::new();
@@ -109,7 +112,7 @@ impl Resource for Router {
 
     async fn delete(ctx: &Ctx, id: &str, condition: Condition) -> Result<()> {
         let mut tx = ctx.db().begin().await?;
-        let mut router = locked(ctx, &mut tx, id).await?;
+        let mut router = locked_with_ha_network(ctx, &mut tx, id).await?;
         condition.check(&router.standard)?;
         refuse_if_used(&mut tx, &router).await?;
         let whole = router.clone();
@@ -134,6 +137,16 @@ impl Resource for Router {
 async fn locked(ctx: &Ctx, tx: &mut Tx, id: &str) -> Result<Router> {
     if let Ok(router) = id.parse::<RouterId>() {
         rows::router_lock(tx, router).await?;
+    }
+    find(ctx, tx, id).await
+}
+
+/// The same, where the HA network of its project may go with the router.
+async fn locked_with_ha_network(ctx: &Ctx, tx: &mut Tx, id: &str) -> Result<Router> {
+    if let Ok(router) = id.parse::<RouterId>()
+        && rows::router_lock(tx, router).await?.is_some()
+    {
+        db::ha_router::network_lock_of(tx, router).await?;
     }
     find(ctx, tx, id).await
 }

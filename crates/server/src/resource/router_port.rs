@@ -86,5 +86,5 @@ pub(super) async fn change(ctx: &Ctx, tx: &mut Tx, before: &Port, body: Map<Stri
 
 /// The server itself, on behalf of the caller.
 pub(super) fn elevated(ctx: &Ctx) -> Ctx {
-    Ctx { parts: std::sync::Arc::clone(&ctx.parts), caller: ctx.caller.elevated(), announced: ctx.announced.clone() }
+    Ctx { parts: std::sync::Arc::clone(&ctx.parts), caller: ctx.caller.elevated(), announced: ctx.announced }
 }
