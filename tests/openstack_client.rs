@@ -107,6 +107,12 @@ const STEPS: &[Step] = &[
         &["22"],
     ),
     ("default security group rule list -f value", 0, &["22:22", "PARENT"]),
+    ("network create routed -f value -c name", 0, &["routed"]),
+    ("network segment create east --network routed --network-type local -f value -c name", 0, &["east"]),
+    ("network segment set east --description d", 0, &[]),
+    ("network segment list --network routed -f value -c Name", 0, &["None", "east"]),
+    ("network segment delete east", 0, &[]),
+    ("network delete routed", 0, &[]),
     ("address scope create here --ip-version 4 -f value -c ip_version", 0, &["4"]),
     (
         "subnet pool create pool --pool-prefix 203.0.113.0/24 --default-prefix-length 26 --address-scope here -f value -c prefixes",

@@ -27,6 +27,7 @@ pub mod member;
 pub mod migrate;
 mod mysql;
 pub mod network;
+pub mod network_segment;
 pub mod object;
 pub mod outbox;
 mod pool;

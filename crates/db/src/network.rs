@@ -72,7 +72,9 @@ pub async fn networks_from_rows(
     for network in &mut networks {
         network.ipv4_address_scope = scopes.get(&(network.id, 4)).map(ToString::to_string);
         network.ipv6_address_scope = scopes.get(&(network.id, 6)).map(ToString::to_string);
-        network.subnets = subnets.remove(&network.id).unwrap_or_default();
+        let subnets = subnets.remove(&network.id).unwrap_or_default();
+        network.l2_adjacency = !subnets.iter().any(|(_, routed)| *routed);
+        network.subnets = subnets.into_iter().map(|(id, _)| id).collect();
         network.shared = shared.contains(&network.id);
         network.is_default = external.get(&network.id).copied();
         network.router_external = network.is_default.is_some();
@@ -105,7 +107,7 @@ fn network_from_row(row: &Row) -> Result<Network, DbError> {
 /// port security, availability zones, address scopes.
 fn children(ids: &[String], project_id: Option<&str>) -> [SelectStatement; 7] {
     [
-        of_networks(&tables::SUBNETS, &["network_id", "id"], ids),
+        of_networks(&tables::SUBNETS, &["network_id", "id", "segment_id"], ids),
         segments_query(ids),
         shared_query(ids, project_id),
         of_networks(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], ids),
@@ -127,10 +129,11 @@ fn of_networks(table: &'static Table, columns: &[&'static str], ids: &[String]) 
     select
 }
 
-fn subnets_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<SubnetId>>, DbError> {
-    let mut subnets: HashMap<NetworkId, Vec<SubnetId>> = HashMap::new();
+/// The subnets of each network, and whether each belongs to a segment.
+fn subnets_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<(SubnetId, bool)>>, DbError> {
+    let mut subnets: HashMap<NetworkId, Vec<(SubnetId, bool)>> = HashMap::new();
     for row in rows {
-        subnets.entry(row.get(0)?).or_default().push(row.get(1)?);
+        subnets.entry(row.get(0)?).or_default().push((row.get(1)?, row.get::<Option<String>>(2)?.is_some()));
     }
     subnets.values_mut().for_each(|list| list.sort_unstable());
     Ok(subnets)

@@ -85,6 +85,14 @@ pub async fn claim(
     Ok(segments)
 }
 
+/// Claims one more segment for a network that has some.
+pub async fn add(tx: &mut Tx, config: &Ml2, network: NetworkId, wanted: &Wanted, index: u32) -> Result<Segment> {
+    let mut segment = provider_segment(tx, config, network, wanted).await?;
+    segment.segment_index = index;
+    rows::segment_insert(tx, &segment).await?;
+    Ok(segment)
+}
+
 /// Two segments that say all there is to say of a segment, and the same. What is wrong with one comes first.
 fn refuse_twins(config: &Ml2, wanted: &[Wanted]) -> Result<()> {
     let mut whole = Vec::with_capacity(wanted.len());

@@ -369,6 +369,7 @@ pub static ALL: &[Extension] = &[
         "Support filtering security groups on the shared field",
         "2021-10-05T09:00:00-00:00",
     ),
+    extension("segment", "Segment", "Segments extension.", "2016-02-24T17:00:00-00:00"),
     extension(
         "sorting",
         "Sorting support",
@@ -386,6 +387,12 @@ pub static ALL: &[Extension] = &[
         "Resource revision numbers",
         "This extension will display the revision number of neutron resources.",
         "2016-04-11T10:00:00-00:00",
+    ),
+    extension(
+        "standard-attr-segment",
+        "Standard Attribute Segment Extension",
+        "Add standard attributes to Segment resource",
+        "2018-04-09T10:00:00-00:00",
     ),
     extension(
         "standard-attr-tag",
@@ -410,6 +417,12 @@ pub static ALL: &[Extension] = &[
         "Subnet belongs to an external network",
         "Informs if the subnet belongs to an external network",
         "2024-02-05T18:00:00-00:00",
+    ),
+    extension(
+        "subnet-segmentid-writable",
+        "Subnet SegmentID (writable)",
+        "Provides a writable segment_id attribute for a subnet resource.",
+        "2018-03-12T00:00:00-00:00",
     ),
     extension(
         "subnet-service-types",

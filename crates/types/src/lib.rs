@@ -17,6 +17,7 @@ pub mod floatingip;
 pub mod id;
 pub mod mac;
 pub mod network;
+pub mod network_segment;
 pub mod port;
 pub mod rbac_policy;
 pub mod router;

@@ -44,7 +44,7 @@ pub struct Network {
     /// Its segments by index. REST shows the only one as `provider:*`, several as `segments`.
     #[serde(flatten, serialize_with = "provider")]
     pub segments: Vec<Segment>,
-    /// Always true without routed networks.
+    /// Whether its hosts reach each other without a router: no subnet of it belongs to one of its segments.
     pub l2_adjacency: bool,
     /// Description, tags, revision, timestamps.
     #[serde(flatten)]

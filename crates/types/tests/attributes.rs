@@ -47,7 +47,7 @@ const NOT_SERVED: [(&str, &str); 17] = [
 ];
 
 /// Attributes that are shown, and may be null or false only, though their extension is not served.
-const SHOWN_UNSERVED: [&str; 4] = ["dvr", "l3-flavors", "qos-gateway-ip", "subnet-segmentid-writable"];
+const SHOWN_UNSERVED: [&str; 3] = ["dvr", "l3-flavors", "qos-gateway-ip"];
 
 /// Attributes that differ from the reference's for a reason. Its groups are always stateful unless they say otherwise,
 /// since it fills that in before it would look at what the project has chosen.

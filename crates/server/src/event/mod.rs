@@ -28,6 +28,7 @@ use types::{
     default_statefulness::DefaultStatefulness,
     floatingip::FloatingIp,
     network::Network,
+    network_segment::NetworkSegment,
     port::Port,
     router::{Router, RouterInterface},
     security_group::{SecurityGroup, SecurityGroupRule},
@@ -132,6 +133,12 @@ pub enum Event {
     AddressScopeUpdated(Arc<AddressScope>),
     /// An address scope is gone.
     AddressScopeDeleted(Arc<AddressScope>),
+    /// A segment was added to a network.
+    NetworkSegmentCreated(Arc<NetworkSegment>),
+    /// A segment was named or described anew.
+    NetworkSegmentUpdated(Arc<NetworkSegment>),
+    /// A segment is gone.
+    NetworkSegmentDeleted(Arc<NetworkSegment>),
     /// A template of rules was made.
     DefaultSecurityGroupRuleCreated(Arc<DefaultSecurityGroupRule>),
     /// A template of rules is gone.
@@ -304,6 +311,9 @@ impl Event {
             ("address_scope", Action::Create, Self::AddressScopeCreated(scope))
             | ("address_scope", Action::Update, Self::AddressScopeUpdated(scope))
             | ("address_scope", Action::Delete, Self::AddressScopeDeleted(scope)) => json(&**scope),
+            ("segment", Action::Create, Self::NetworkSegmentCreated(segment))
+            | ("segment", Action::Update, Self::NetworkSegmentUpdated(segment))
+            | ("segment", Action::Delete, Self::NetworkSegmentDeleted(segment)) => json(&**segment),
             ("default_security_group_rule", Action::Create, Self::DefaultSecurityGroupRuleCreated(template))
             | ("default_security_group_rule", Action::Delete, Self::DefaultSecurityGroupRuleDeleted(template)) => {
                 json(&**template)

@@ -19,8 +19,9 @@ use crate::{
     resource::{
         Resource, address_group::AddressGroup, address_scope::AddressScope, agent::Agent,
         default_security_group_rule::DefaultSecurityGroupRule, default_statefulness::DefaultStatefulness,
-        floatingip::FloatingIp, network::Network, port::Port, rbac_policy::RbacPolicy, router::Router,
-        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, subnet::Subnet, subnet_pool::SubnetPool,
+        floatingip::FloatingIp, network::Network, network_segment::NetworkSegment, port::Port, rbac_policy::RbacPolicy,
+        router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, subnet::Subnet,
+        subnet_pool::SubnetPool,
     },
 };
 
@@ -116,6 +117,7 @@ async fn member_or_collection(ctx: &Ctx, request: &Request, collection: &str, re
         }
         "networks" => verbs::<Network>(ctx, request, rest).await,
         "ports" => verbs::<Port>(ctx, request, rest).await,
+        "segments" => verbs::<NetworkSegment>(ctx, request, rest).await,
         "subnetpools" => verbs::<SubnetPool>(ctx, request, rest).await,
         "subnets" => verbs::<Subnet>(ctx, request, rest).await,
         "security-groups-default-statefulness" | "security_groups_default_statefulness" => {

@@ -9,6 +9,7 @@ pub mod default_security_group_rule;
 pub mod default_statefulness;
 pub mod floatingip;
 pub mod network;
+pub mod network_segment;
 pub mod port;
 pub mod port_binding;
 pub mod rbac_policy;

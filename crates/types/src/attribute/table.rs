@@ -12,6 +12,7 @@ mod default_statefulness;
 mod floatingip;
 mod network;
 mod network_ip_availability;
+mod network_segment;
 mod port;
 mod rbac_policy;
 mod router;
@@ -31,6 +32,7 @@ pub use default_statefulness::DEFAULT_STATEFULNESS;
 pub use floatingip::FLOATINGIP;
 pub use network::NETWORK;
 pub use network_ip_availability::NETWORK_IP_AVAILABILITY;
+pub use network_segment::NETWORK_SEGMENT;
 pub use port::{DEVICE_OWNER_LENGTH, PORT};
 pub use rbac_policy::RBAC_POLICY;
 pub use router::ROUTER;
@@ -56,6 +58,7 @@ pub static ALL: &[&ResourceTable] = &[
     &SUBNET_POOL,
     &ADDRESS_SCOPE,
     &NETWORK_IP_AVAILABILITY,
+    &NETWORK_SEGMENT,
 ];
 
 /// Longest name, in characters.
