@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use oslo::config::{Config as Options, ConfigError, Origin};
 
 use crate::dhcp;
-use crate::linuxbridge::{self, GroupRange, Overlay};
+use crate::linuxbridge::{self, Firewall, FirewallDriver, GroupRange, Overlay};
 
 /// What `dhcp_driver` may be: upstream's class, which is its default.
 const DHCP_DRIVERS: [&str; 1] = ["neutron.agent.linux.dhcp.Dnsmasq"];
@@ -71,9 +71,28 @@ impl linuxbridge::Config {
             report_interval: options.get("agent", "report_interval")?,
             extensions: options.get("agent", "extensions")?,
             source,
+            firewall: firewall(options)?,
             ..Self::new(options.host()?)
         })
     }
+}
+
+fn firewall(options: &Options) -> Result<Firewall, ConfigError> {
+    let driver = match options.get::<Option<String>>("securitygroup", "firewall_driver")? {
+        None => FirewallDriver::Noop,
+        Some(name) => {
+            let found = FirewallDriver::NAMES.iter().find(|(known, _)| *known == name);
+            let names = FirewallDriver::NAMES.map(|(name, _)| name);
+            let refused = || options.refuse("securitygroup", "firewall_driver", "no such firewall driver", &names);
+            found.map(|(_, driver)| *driver).ok_or_else(refused)?
+        }
+    };
+    Ok(Firewall {
+        driver,
+        enable: options.get("securitygroup", "enable_security_group")?,
+        ipset: options.get("securitygroup", "enable_ipset")?,
+        ..Firewall::default()
+    })
 }
 
 fn overlay(options: &Options) -> Result<Overlay, ConfigError> {
@@ -202,6 +221,25 @@ mod tests {
         assert_eq!(config.physical_interface_mappings["public"], "eth0");
         assert!(config.vxlan.is_none());
         assert!(config.source.unwrap().ends_with("a.conf:4"));
+    }
+
+    #[test]
+    fn firewalls_have_upstreams_names_and_ours() {
+        let driver = |name: &str| {
+            let text = format!("[vxlan]\nenable_vxlan = false\n[securitygroup]\nfirewall_driver = {name}\n");
+            linuxbridge(&text).map(|config| config.firewall.driver)
+        };
+        assert_eq!(driver(""), Ok(FirewallDriver::Noop));
+        assert_eq!(driver("auto"), Ok(FirewallDriver::Auto));
+        assert_eq!(driver("nftables"), Ok(FirewallDriver::Nftables));
+        let class = "neutron.agent.linux.iptables_firewall.IptablesFirewallDriver";
+        assert_eq!(driver(class), Ok(FirewallDriver::Iptables));
+        assert_eq!(driver("neutron.agent.firewall.NoopFirewallDriver"), Ok(FirewallDriver::Noop));
+        let text = driver("iptable").unwrap_err();
+        assert!(
+            text.contains("a.conf:4: [securitygroup] firewall_driver = iptable: no such firewall driver"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{Errno, Error, Namespace, Result};
 
 /// `NFNL_SUBSYS_CTNETLINK` and its messages.
 const GET: u16 = 0x0101;
+const CHANGE: u16 = 0x0100;
 const DELETE: u16 = 0x0102;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -23,7 +24,9 @@ const NLM_F_DUMP: u16 = 0x300;
 /// Attributes.
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
+const CTA_TUPLE_MASTER: u16 = 14;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
@@ -43,6 +46,12 @@ pub struct Connection {
     pub reply: Tuple,
     /// The zone it is tracked in.
     pub zone: u16,
+    /// Type and code of its first packet, of ICMP.
+    pub icmp: Option<(u8, u8)>,
+    /// What rules, or we, have noted on it.
+    pub mark: u32,
+    /// It came of another one, as a data connection of FTP does.
+    pub is_related: bool,
     family: u8,
     /// What the kernel knows it by.
     identity: Vec<(u16, Vec<u8>)>,
@@ -51,7 +60,8 @@ pub struct Connection {
 impl Connection {
     /// A connection of no kernel's, for tests of what is done with one.
     pub fn between(original: Tuple, reply: Tuple) -> Self {
-        Self { original, reply, zone: 0, family: 0, identity: Vec::new() }
+        let identity = Vec::new();
+        Self { original, reply, zone: 0, icmp: None, mark: 0, is_related: false, family: 0, identity }
     }
 }
 
@@ -85,21 +95,44 @@ pub fn list(namespace: &Namespace, ip_version: u8) -> Result<Vec<Connection>> {
 pub fn retain(namespace: &Namespace, ip_version: u8, keep: impl Fn(&Connection) -> bool) -> Result<usize> {
     let unwanted: Vec<Connection> =
         list(namespace, ip_version)?.into_iter().filter(|connection| !keep(connection)).collect();
-    if unwanted.is_empty() {
-        return Ok(0);
+    forget(namespace, &unwanted)?;
+    Ok(unwanted.len())
+}
+
+/// Has the kernel forget connections.
+pub fn forget(namespace: &Namespace, connections: &[Connection]) -> Result<()> {
+    let request = |it: &Connection| message(DELETE, NLM_F_REQUEST | NLM_F_ACK, it.family, &it.identity);
+    each(namespace, connections, request).map_err(|error| Error::io("end", "connections", &error))
+}
+
+/// Notes a number on connections, which rules can ask for.
+pub fn mark(namespace: &Namespace, connections: &[Connection], mark: u32) -> Result<()> {
+    let request = |it: &Connection| {
+        // The kernel does not find an entry to change by its id.
+        let named = it.identity.iter().filter(|(kind, _)| kind & TYPE_MASK != CTA_ID).cloned();
+        let attributes: Vec<_> = named.chain([(CTA_MARK, mark.to_be_bytes().to_vec())]).collect();
+        message(CHANGE, NLM_F_REQUEST | NLM_F_ACK, it.family, &attributes)
+    };
+    each(namespace, connections, request).map_err(|error| Error::io("mark", "connections", &error))
+}
+
+/// Asks one thing of each connection. One that ended by itself is fine.
+fn each(
+    namespace: &Namespace,
+    connections: &[Connection],
+    request: impl Fn(&Connection) -> Vec<u8> + Sync,
+) -> io::Result<()> {
+    if connections.is_empty() {
+        return Ok(());
     }
-    let ended = namespace.run(|| {
+    let done = namespace.run(|| {
         let socket = open()?;
-        unwanted.iter().try_for_each(|connection| {
-            let request = message(DELETE, NLM_F_REQUEST | NLM_F_ACK, connection.family, &connection.identity);
-            match exchange(&socket, &request) {
-                // It ended by itself.
-                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-                other => other.map(drop),
-            }
+        connections.iter().try_for_each(|connection| match exchange(&socket, &request(connection)) {
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+            other => other.map(drop),
         })
-    })?;
-    ended.map(|()| unwanted.len()).map_err(|error| Error::io("end", "connections", &error))
+    });
+    done.unwrap_or_else(|error| Err(io::Error::from_raw_os_error(error.errno() as i32)))
 }
 
 fn open() -> io::Result<Socket> {
@@ -163,7 +196,18 @@ fn parse(body: &[u8]) -> Option<Connection> {
         find(CTA_ZONE).filter(|(_, value)| value.len() >= 2).map_or(0, |(_, v)| u16::from_be_bytes([v[0], v[1]]));
     let named = [CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE].into_iter().filter_map(find);
     let identity = named.map(|(kind, value)| (*kind, value.to_vec())).collect();
-    Some(Connection { original, reply, zone, family, identity })
+    let mark = find(CTA_MARK).map_or(0, |(_, value)| u32::from_be_bytes(four(value, 0)));
+    let is_related = find(CTA_TUPLE_MASTER).is_some();
+    let icmp = icmp(find(CTA_TUPLE_ORIG)?.1);
+    Some(Connection { original, reply, zone, icmp, mark, is_related, family, identity })
+}
+
+/// Type and code, which stand where others have ports: by numbers of their own for each family.
+fn icmp(tuple: &[u8]) -> Option<(u8, u8)> {
+    let parts = attributes(tuple);
+    let protocol = attributes(parts.iter().find(|(kind, _)| kind & TYPE_MASK == CTA_TUPLE_PROTO)?.1);
+    let byte = |kind: u16| protocol.iter().find(|(k, _)| k & TYPE_MASK == kind).and_then(|(_, v)| v.first().copied());
+    byte(5).zip(byte(6)).or(byte(8).zip(byte(9)))
 }
 
 fn tuple(value: &[u8]) -> Option<Tuple> {

@@ -10,6 +10,7 @@
 //! | [`conntrack`] | tracked connections | ctnetlink |
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
 //! | [`nft`] | nftables: tables, chains, rules, sets | libnftables, in process |
+//! | [`xtables`] | iptables, ebtables, ipset | their programs |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
 //! | [`process`] | child processes | pidfd, `/proc` |
 //! | [`checksum`] | who computes UDP checksums of a veth device | ethtool, iptables |
@@ -44,6 +45,7 @@ pub mod socket;
 pub mod sysctl;
 pub mod testing;
 pub mod user;
+pub mod xtables;
 
 pub use addr::Address;
 pub use error::{Error, Result, existing_is_fine, missing_is_fine};

@@ -55,6 +55,11 @@ impl NftError {
         matches!(self, Self::Refused { reason, .. } if reason.ends_with("No such file or directory"))
     }
 
+    /// The kernel or the library said no, in contrast to not being there at all.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     fn is_race(&self) -> bool {
         matches!(self, Self::Refused { reason, .. } if reason.contains("Interrupted system call"))
     }

@@ -232,9 +232,19 @@ impl Process {
 
 /// Runs a command in a namespace (`None`: the caller's own) until it ends or has gone into the background.
 ///
-/// What it prints goes nowhere but into the error; a command that takes longer than `limit` is killed.
+/// What it prints as an error goes nowhere but into the error; a command that takes longer than `limit` is killed.
 pub async fn run(namespace: Option<&Namespace>, command: &[String], limit: Duration) -> Result<(), ProcessError> {
-    execute(namespace, command, None, limit).await
+    execute(namespace, command, None, Stdio::null(), limit).await.map(drop)
+}
+
+/// [`run`], and what the command printed.
+pub async fn output(
+    namespace: Option<&Namespace>,
+    command: &[String],
+    limit: Duration,
+) -> Result<String, ProcessError> {
+    let printed = execute(namespace, command, None, Stdio::piped(), limit).await?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
 }
 
 /// [`run`] with a text on standard input.
@@ -244,21 +254,23 @@ pub async fn run_with_input(
     input: &str,
     limit: Duration,
 ) -> Result<(), ProcessError> {
-    execute(namespace, command, Some(input), limit).await
+    execute(namespace, command, Some(input), Stdio::null(), limit).await.map(drop)
 }
 
 async fn execute(
     namespace: Option<&Namespace>,
     command: &[String],
     input: Option<&str>,
+    // A pipe only where it is read: a program in the background may keep it open.
+    stdout: Stdio,
     limit: Duration,
-) -> Result<(), ProcessError> {
-    let [program, arguments @ ..] = command else { return Ok(()) };
+) -> Result<Vec<u8>, ProcessError> {
+    let [program, arguments @ ..] = command else { return Ok(Vec::new()) };
     let path = which(program).ok_or_else(|| ProcessError::NotInstalled(program.clone()))?;
     let mut command = Command::new(path);
     command.arg0(program).args(arguments).kill_on_drop(true);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdout(stdout).stderr(Stdio::piped());
 
     let failed = |source| ProcessError::Start { program: program.clone(), source };
     let mut child = spawn_in(namespace, command).map_err(failed)?;
@@ -273,7 +285,7 @@ async fn execute(
         .map_err(|_| ProcessError::Slow { program: program.clone(), limit })?
         .map_err(failed)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ProcessError::Failed { program: program.clone(), status: output.status, message })

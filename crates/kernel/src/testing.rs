@@ -3,6 +3,8 @@
 //! Everything is removed when the value is dropped, also by a failing test; what a killed test left behind, the next
 //! one removes.
 
+mod wire;
+
 use std::{
     fs,
     net::IpAddr,
@@ -15,6 +17,8 @@ use nix::{
     mount::{MntFlags, umount2},
     unistd::Pid,
 };
+
+pub use wire::Wire;
 
 use crate::process::Signal;
 use crate::{Errno, Error, LinkChange, Namespace, Netlink, NewKind, NewLink, Result, System};

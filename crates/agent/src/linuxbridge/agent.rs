@@ -12,7 +12,7 @@
 //! appear at once cost a handful of questions.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     time::Duration,
 };
@@ -27,6 +27,7 @@ use rpc::{
     l2::{self, Details, Device, DeviceList, Tunnels},
     l2_agent, l2_population,
     reports::AgentState,
+    security_group::{self, SecurityGroupInfo},
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -39,6 +40,7 @@ use types::{NetworkId, NetworkType, device};
 use super::{
     Config, Error,
     driver::Wiring,
+    firewall::Firewall,
     forwarding::{Forwarder, has_entries},
     mode,
     notification::{Hint, hint},
@@ -60,10 +62,21 @@ const CHUNK: usize = 250;
 
 /// What a server's answer, on its task, brings back to the loop.
 enum Answer {
-    Details(Vec<String>, Result<Vec<Details>, CallError>),
+    Details(Vec<String>, Result<(Vec<Details>, SecurityGroupInfo), CallError>),
+    Groups(BTreeSet<String>, Result<SecurityGroupInfo, CallError>),
     Told(News, Result<DeviceList, CallError>),
     Network(NetworkId, bool),
     Tunnels(Result<Tunnels, CallError>),
+}
+
+/// Questions about groups that changed.
+struct Groups {
+    server: security_group::Client,
+    /// Groups to ask about.
+    due: BTreeSet<String>,
+    /// Groups of which it was said, while details were asked for, that they changed: the answer may be older than that.
+    doubtful: BTreeSet<String>,
+    asking: bool,
 }
 
 struct Agent<K: Kernel> {
@@ -73,6 +86,8 @@ struct Agent<K: Kernel> {
     /// What VXLAN devices know of other hosts; nothing where multicast does that.
     forwarding: Option<Reconciler<Forwarder<K>>>,
     server: l2::Client,
+    firewall: Firewall<K>,
+    groups: Groups,
     /// Names of bridges by index, to read events with.
     bridges: HashMap<u32, String>,
     id: String,
@@ -108,6 +123,8 @@ pub(super) async fn serve<K: Kernel>(
     let mut gaps = notifications.gaps();
     let links = kernel.links().await?;
     check(&config, &links, &kernel).await?;
+    let firewall = Firewall::open(&config.firewall, config.system.root(), kernel.clone()).await;
+    let firewall = firewall.map_err(|error| Error::Firewall(crate::chain(&error)))?;
     let mut heartbeat = Heartbeat::start(bus.clone(), report(&config), config.report_interval);
     let (answers, mut answered) = mpsc::channel(16);
     let mut agent = Agent {
@@ -122,7 +139,14 @@ pub(super) async fn serve<K: Kernel>(
             .map(|_| Reconciler::new(Forwarder::new(kernel.clone()), Settings::default())),
         kernel,
         state: State::new(config),
-        server: l2::Client::new(bus).with_timeout(PATIENCE),
+        server: l2::Client::new(bus.clone()).with_timeout(PATIENCE),
+        firewall,
+        groups: Groups {
+            server: security_group::Client::new(bus).with_timeout(PATIENCE),
+            due: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            asking: false,
+        },
         answers,
         asking: false,
         telling: false,
@@ -148,7 +172,7 @@ pub(super) async fn serve<K: Kernel>(
         tokio::select! {
             () = &mut shutdown => return Ok(()),
             event = events.next() => agent.take_events(event, &mut events),
-            hint = notification(&mut notifications) => agent.state.hint(hint),
+            hint = notification(&mut notifications) => agent.take_hint(hint),
             Some(answer) = answered.recv() => agent.take_answer(answer),
             status = heartbeat.news() => agent.state.server_forgot(status),
             () = gaps.next() => agent.state.missed_notifications(),
@@ -232,7 +256,10 @@ impl<K: Kernel> Agent<K> {
         if now >= self.rescan {
             self.rescan = now + RESCAN;
             match self.kernel.links().await {
-                Ok(links) => self.scan(&links),
+                Ok(links) => {
+                    self.scan(&links);
+                    self.firewall.look_again();
+                }
                 Err(error) => {
                     tracing::error!("{}", crate::chain(&error));
                     self.rescan = now + RETRY;
@@ -242,12 +269,38 @@ impl<K: Kernel> Agent<K> {
         self.state.expire(now);
     }
 
+    fn take_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Groups(ids) => {
+                if self.asking {
+                    self.groups.doubtful.extend(ids.iter().cloned());
+                }
+                self.groups.due.extend(ids);
+            }
+            other => self.state.hint(other),
+        }
+    }
+
+    /// Puts the rules of ports in force before the ports are wired.
+    async fn secure(&mut self) {
+        if !self.firewall.is_on() {
+            return;
+        }
+        self.firewall.retain(|device| self.state.is_port(device));
+        if self.state.is_complete() {
+            self.firewall.complete();
+        }
+        self.firewall.work(&self.state.unanswered()).await;
+    }
+
     /// Brings the kernel in line with what is known, then asks and tells the server what is due.
     async fn work(&mut self) {
         for network in self.state.take_given_up() {
             self.claim(network).await;
         }
-        set_all(&mut self.reconciler, self.state.wanted(Instant::now()));
+        self.secure().await;
+        let wanted = self.state.wanted(Instant::now(), |device| self.firewall.is_in_force(device));
+        set_all(&mut self.reconciler, wanted);
         self.state.take_dirty().into_iter().for_each(|key| self.reconciler.hint(key));
         if self.state.is_complete() && !self.reconciler.desired().is_complete() {
             self.reconciler.complete();
@@ -269,6 +322,7 @@ impl<K: Kernel> Agent<K> {
         self.forward().await;
         if Instant::now() >= self.quiet_until {
             self.ask();
+            self.ask_groups();
             self.tell();
         }
         self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
@@ -336,9 +390,13 @@ impl<K: Kernel> Agent<K> {
         self.asking = true;
         let (server, answers) = (self.server.clone(), self.answers.clone());
         let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
+        let groups = self.firewall.is_on().then(|| self.groups.server.clone());
         tokio::spawn(async move {
             let names = devices.iter().map(|name| Device::from(name.as_str())).collect();
-            let answer = server.get_devices_details_list(&Context::admin(), names, id, host).await;
+            let answer = match server.get_devices_details_list(&Context::admin(), names, id, host).await {
+                Ok(details) => info_for(groups, &details).await.map(|info| (details, info)),
+                Err(error) => Err(error),
+            };
             let _ = answers.send(Answer::Details(devices, answer)).await;
         });
     }
@@ -351,6 +409,25 @@ impl<K: Kernel> Agent<K> {
             let overlay = Some(NetworkType::Vxlan.as_str().to_owned());
             let answer = server.tunnel_sync(&Context::admin(), Some(end.to_string()), overlay, host).await;
             let _ = answers.send(Answer::Tunnels(answer)).await;
+        });
+    }
+
+    /// Asks what changed of groups, by as few devices as have to do with them. One question at a time.
+    fn ask_groups(&mut self) {
+        if self.groups.asking || self.groups.due.is_empty() || !self.firewall.is_on() {
+            return;
+        }
+        let due = std::mem::take(&mut self.groups.due);
+        let devices = self.firewall.devices_for(&due.iter().cloned().collect::<Vec<_>>());
+        if devices.is_empty() {
+            return;
+        }
+        self.groups.asking = true;
+        let (server, answers) = (self.groups.server.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let devices = devices.into_iter().collect();
+            let answer = server.security_group_info_for_devices(&Context::admin(), devices, call_version()).await;
+            let _ = answers.send(Answer::Groups(due, answer)).await;
         });
     }
 
@@ -379,7 +456,30 @@ impl<K: Kernel> Agent<K> {
         let failed = match answer {
             Answer::Details(asked, answer) => {
                 self.asking = false;
-                self.state.take_details(asked, answer, Instant::now())
+                self.groups.due.append(&mut self.groups.doubtful);
+                let names: BTreeSet<String> = asked.iter().cloned().collect();
+                let (answer, info) = match answer {
+                    Ok((details, info)) => (Ok(details), Some(info)),
+                    Err(error) => (Err(error), None),
+                };
+                let failed = self.state.take_details(asked, answer, Instant::now());
+                if let Some(info) = info.filter(|_| self.firewall.is_on()) {
+                    self.firewall.take_ports(&self.state.ports(&names), &info);
+                }
+                failed
+            }
+            Answer::Groups(asked, answer) => {
+                self.groups.asking = false;
+                match answer {
+                    Ok(info) => {
+                        self.firewall.take_groups(&info);
+                        None
+                    }
+                    Err(error) => {
+                        self.groups.due.extend(asked);
+                        Some(error)
+                    }
+                }
             }
             Answer::Told(news, answer) => {
                 self.telling = false;
@@ -416,6 +516,10 @@ impl<K: Kernel> Agent<K> {
         if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
             next = next.min(question.max(self.quiet_until));
         }
+        if !self.groups.due.is_empty() && !self.groups.asking && self.firewall.is_on() {
+            next = next.min(self.quiet_until);
+        }
+        next = self.firewall.next_time().map_or(next, |time| next.min(time));
         if self.state.has_news() && !self.telling {
             next = next.min(self.quiet_until);
         }
@@ -423,7 +527,27 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// The next notification that concerns wiring; what cannot be read is noted and skipped.
+/// What a firewall needs to know of the ports among these devices.
+async fn info_for(server: Option<security_group::Client>, details: &[Details]) -> Result<SecurityGroupInfo, CallError> {
+    let device = |details: &Details| match details {
+        Details::Port(port) => Some(port.device.clone()),
+        Details::Absent { .. } => None,
+    };
+    let devices: Vec<String> = details.iter().filter_map(device).collect();
+    match server {
+        Some(server) if !devices.is_empty() => {
+            server.security_group_info_for_devices(&Context::admin(), devices, call_version()).await
+        }
+        _ => Ok(SecurityGroupInfo::default()),
+    }
+}
+
+/// From this version on members come with their MACs.
+fn call_version() -> Option<String> {
+    Some("1.3".to_owned())
+}
+
+/// The next notification that concerns this agent; what cannot be read is noted and skipped.
 async fn notification(listener: &mut Listener) -> Hint {
     loop {
         let Some(incoming) = listener.next().await else { return std::future::pending().await };

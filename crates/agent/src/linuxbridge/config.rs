@@ -25,8 +25,59 @@ pub struct Config {
     pub extensions: Vec<String>,
     /// The file that gave the mappings, to name it when they are wrong.
     pub source: Option<String>,
+    /// Security groups and anti-spoofing.
+    pub firewall: Firewall,
     /// The machine to work on.
     pub system: System,
+}
+
+/// How this host enforces security groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firewall {
+    /// What they are enforced with.
+    pub driver: FirewallDriver,
+    /// Off: whatever the driver, nothing is filtered.
+    pub enable: bool,
+    /// Members of groups are in sets, where they otherwise are a rule each; of the iptables driver.
+    pub ipset: bool,
+    /// Connections are tracked; of the nftables driver. Off, every group counts as one without state, which is for
+    /// tests on kernels that cannot track.
+    pub tracking: bool,
+}
+
+/// Kinds of firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirewallDriver {
+    /// nftables where the kernel can, else iptables.
+    Auto,
+    /// iptables, ebtables and ipset, as upstream's agent has them.
+    Iptables,
+    /// nftables in the bridge family.
+    Nftables,
+    /// None.
+    Noop,
+}
+
+impl Default for Firewall {
+    /// Upstream's: no driver.
+    fn default() -> Self {
+        Self { driver: FirewallDriver::Noop, enable: true, ipset: true, tracking: true }
+    }
+}
+
+impl FirewallDriver {
+    /// What may be given as `firewall_driver`: our names first, then upstream's, old ones included.
+    pub(crate) const NAMES: [(&str, Self); 9] = [
+        ("auto", Self::Auto),
+        ("iptables", Self::Iptables),
+        ("nftables", Self::Nftables),
+        ("noop", Self::Noop),
+        ("iptables_hybrid", Self::Iptables),
+        ("neutron.agent.linux.iptables_firewall.IptablesFirewallDriver", Self::Iptables),
+        ("neutron.agent.linux.iptables_firewall.OVSHybridIptablesFirewallDriver", Self::Iptables),
+        ("neutron.agent.firewall.NoopFirewallDriver", Self::Noop),
+        ("neutron.agent.firewall:NoopFirewallDriver", Self::Noop),
+    ];
 }
 
 /// How this host takes part in VXLAN networks.
@@ -74,6 +125,7 @@ impl Config {
             empty_bridge_grace: Duration::from_secs(300),
             extensions: Vec::new(),
             source: None,
+            firewall: Firewall::default(),
             system: System::current(),
         }
     }

@@ -35,6 +35,7 @@ mod agent;
 pub mod config;
 mod desired;
 mod driver;
+mod firewall;
 mod forwarding;
 mod mode;
 mod notification;
@@ -46,7 +47,7 @@ mod uplink;
 use std::net::IpAddr;
 
 pub use agent::run;
-pub use config::{Config, GroupRange, Overlay};
+pub use config::{Config, Firewall, FirewallDriver, GroupRange, Overlay};
 pub use mode::Mode;
 
 /// What ends the agent: things a person must put right.
@@ -84,6 +85,9 @@ pub enum Error {
         /// What it refused.
         source: kernel::Error,
     },
+    /// The firewall that the operator chose cannot work here.
+    #[error("{0}")]
+    Firewall(String),
     /// The kernel does not even let us look.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),

@@ -33,9 +33,11 @@ pub(super) enum Hint {
     Population(population::News),
     /// A host's tunnel end came (true) or went.
     TunnelEnd(IpAddr, NetworkType, bool),
+    /// Rules or members of these groups changed.
+    Groups(Vec<String>),
 }
 
-/// Reads a notification; none if it does not concern wiring.
+/// Reads a notification; none if it does not concern this agent.
 pub(super) async fn hint(incoming: &Incoming) -> Result<Option<Hint>, Failure> {
     if incoming.topic == l2_population::TOPIC {
         return Ok(population::read(incoming).await?.map(Hint::Population));
@@ -89,12 +91,12 @@ impl Callee for Reader {
         self.is(Hint::Activated(port, host))
     }
 
-    async fn security_groups_rule_updated(&self, _: &Context, _: Vec<SecurityGroupId>) -> Result<(), Failure> {
-        Ok(())
+    async fn security_groups_rule_updated(&self, _: &Context, ids: Vec<SecurityGroupId>) -> Result<(), Failure> {
+        self.is(Hint::Groups(ids.iter().map(ToString::to_string).collect()))
     }
 
-    async fn security_groups_member_updated(&self, _: &Context, _: Vec<SecurityGroupId>) -> Result<(), Failure> {
-        Ok(())
+    async fn security_groups_member_updated(&self, _: &Context, ids: Vec<SecurityGroupId>) -> Result<(), Failure> {
+        self.is(Hint::Groups(ids.iter().map(ToString::to_string).collect()))
     }
 
     async fn tunnel_update(&self, _: &Context, end: IpAddr, overlay: NetworkType) -> Result<(), Failure> {

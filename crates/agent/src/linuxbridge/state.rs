@@ -214,6 +214,7 @@ impl State {
                     self.deleted.insert(network);
                 }
             }
+            Hint::Groups(_) => {}
         }
     }
 
@@ -362,8 +363,8 @@ impl State {
 // ===== impl State: what goes out =====
 
 impl State {
-    /// What this host must have.
-    pub(super) fn wanted(&mut self, now: Instant) -> BTreeMap<Key, Wanted> {
+    /// What this host must have. A tap is not touched before its port is secured.
+    pub(super) fn wanted(&mut self, now: Instant, is_secured: impl Fn(&str) -> bool) -> BTreeMap<Key, Wanted> {
         let used: BTreeSet<NetworkId> =
             self.taps.values().filter_map(|tap| Some(tap.details.as_ref()?.network_id)).collect();
         let mut wanted = BTreeMap::new();
@@ -375,7 +376,8 @@ impl State {
             wanted.extend(desired::network_objects(*id, &network.carrier));
         }
         for (name, tap) in &self.taps {
-            let Some(details) = tap.details.as_ref().filter(|_| !tap.is_held(now)) else { continue };
+            let ready = !tap.is_held(now) && is_secured(name);
+            let Some(details) = tap.details.as_ref().filter(|_| ready) else { continue };
             let Some(network) = self.networks.get(&details.network_id) else { continue };
             let mut object = desired::tap(&network.carrier, details);
             if let (Wanted::Tap { bridge, .. }, false) = (&mut object, tap.active) {
@@ -384,6 +386,29 @@ impl State {
             wanted.insert(Key::Tap(name.clone()), object);
         }
         wanted
+    }
+
+    /// Those of these taps that are ports of this host, with the bridges of their networks.
+    pub(super) fn ports(&self, names: &BTreeSet<String>) -> Vec<(&str, String, &PortDetails)> {
+        let ports = self.taps.iter().filter(|(name, _)| names.contains(*name));
+        ports
+            .filter_map(|(name, tap)| {
+                let details = tap.details.as_deref()?;
+                let bridge = self.networks.get(&details.network_id)?.carrier.bridge.clone();
+                Some((name.as_str(), bridge, details))
+            })
+            .collect()
+    }
+
+    /// Whether a tap is a port of this host.
+    pub(super) fn is_port(&self, name: &str) -> bool {
+        self.taps.get(name).is_some_and(|tap| tap.details.is_some())
+    }
+
+    /// Taps of which the server has not said whether they are ports of this host.
+    pub(super) fn unanswered(&self) -> BTreeSet<String> {
+        let open = |tap: &Tap| tap.details.is_none() && (tap.asked || tap.question.is_some());
+        self.taps.iter().filter(|(_, tap)| open(tap)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Objects to look at even if they are wanted as before.

@@ -14,9 +14,10 @@ use rpc::{
     l2::{self, Details, Device, DeviceDown, DeviceList, PortDetails},
     l2_agent, l2_population,
     reports::{self, AgentState, Report},
+    security_group::{Member, Rule, SecuredDevice, SecurityGroupInfo},
 };
 use serde_json::{Value, json};
-use types::{Mac, NetworkId, NetworkType, PortId, device};
+use types::{Mac, NetworkId, NetworkType, PortId, SecurityGroupId, device};
 
 /// The scripted server. It runs until the test's runtime ends.
 pub struct Server {
@@ -35,6 +36,8 @@ struct Known {
     failures: u32,
     refreshes: u32,
     tunnels: Vec<(String, String)>,
+    info: SecurityGroupInfo,
+    asked_groups: Vec<Vec<String>>,
 }
 
 impl Server {
@@ -98,6 +101,46 @@ impl Server {
 
     pub fn change(&self, port: PortId, change: impl FnOnce(&mut PortDetails)) {
         change(self.known.lock().ports.get_mut(&device::tap(port)).unwrap());
+    }
+
+    /// Gives a port groups, or turns its port security off.
+    pub fn secure(&self, port: PortId, groups: &[SecurityGroupId], port_security: bool, provider: Vec<Rule>) {
+        let secured = SecuredDevice {
+            id: port.to_string(),
+            device: device::tap(port),
+            fixed_ips: Vec::new(),
+            security_groups: groups.iter().map(ToString::to_string).collect(),
+            security_group_rules: provider,
+            security_group_source_groups: Vec::new(),
+            security_group_remote_address_groups: Vec::new(),
+            port_security_enabled: port_security,
+            port: serde_json::Map::new(),
+        };
+        self.known.lock().info.devices.insert(port.to_string(), secured);
+    }
+
+    pub fn set_rules(&self, group: SecurityGroupId, rules: Vec<Rule>) {
+        self.known.lock().info.security_groups.insert(group.to_string(), rules);
+    }
+
+    pub fn set_members(&self, group: SecurityGroupId, addresses: &[String]) {
+        let of = |six: bool| addresses.iter().filter(move |address| address.contains(':') == six);
+        let members = |six| of(six).map(|address| Member::Pair(address.clone(), None)).collect::<Vec<_>>();
+        let by_type = BTreeMap::from([("IPv4".to_owned(), members(false)), ("IPv6".to_owned(), members(true))]);
+        self.known.lock().info.sg_member_ips.insert(group.to_string(), by_type);
+    }
+
+    /// The devices of each question about groups, since the last call.
+    pub fn take_asked_groups(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut self.known.lock().asked_groups)
+    }
+
+    pub async fn rules_updated(&self, group: SecurityGroupId) {
+        self.notify().security_groups_rule_updated(&Context::admin(), vec![group]).await.unwrap();
+    }
+
+    pub async fn members_updated(&self, group: SecurityGroupId) {
+        self.notify().security_groups_member_updated(&Context::admin(), vec![group]).await.unwrap();
     }
 
     /// Lets the next calls fail.
@@ -244,6 +287,11 @@ fn answer(known: &mut Known, incoming: &Incoming) -> Result<Value, Failure> {
             let tunnel = |(host, ip): &(String, String)| json!({"host": host, "ip_address": ip, "udp_port": 4789});
             json!({"tunnels": known.tunnels.iter().map(tunnel).collect::<Vec<_>>()})
         }
+        "security_group_info_for_devices" => {
+            let asked: Vec<String> = serde_json::from_value(arg("devices")).unwrap();
+            known.asked_groups.push(asked.clone());
+            serde_json::to_value(groups_of(known, &asked)).unwrap()
+        }
         "update_device_list" => {
             known.refreshes += u32::from(arg("refresh_tunnels") == true);
             let (up, down) = (devices("devices_up"), devices("devices_down"));
@@ -269,4 +317,24 @@ fn answer(known: &mut Known, incoming: &Incoming) -> Result<Value, Failure> {
         other => return Err(Failure::no_such_method(other)),
     };
     Ok(answer)
+}
+
+/// What the server says of the groups of devices: their rules, and the members of those that the rules name.
+fn groups_of(known: &Known, asked: &[String]) -> SecurityGroupInfo {
+    let mut info = SecurityGroupInfo::default();
+    for name in asked {
+        let Some(port) = known.ports.get(name).map(|port| port.port_id.to_string()) else { continue };
+        let Some(secured) = known.info.devices.get(&port) else { continue };
+        info.devices.insert(port, secured.clone());
+        for group in &secured.security_groups {
+            let rules = known.info.security_groups.get(group).cloned().unwrap_or_default();
+            for rule in &rules {
+                let named = rule.remote_group_id.iter().chain(&rule.remote_address_group_id);
+                let members = named.filter_map(|id| Some((id.clone(), known.info.sg_member_ips.get(id)?.clone())));
+                info.sg_member_ips.extend(members);
+            }
+            info.security_groups.insert(group.clone(), rules);
+        }
+    }
+    info
 }

@@ -46,7 +46,7 @@ fn answered(link: Link, details: PortDetails) -> (State, Instant) {
 }
 
 fn has_tap(state: &mut State, now: Instant) -> bool {
-    state.wanted(now).contains_key(&Key::Tap(TAP.to_owned()))
+    state.wanted(now, |_| true).contains_key(&Key::Tap(TAP.to_owned()))
 }
 
 #[tokio::test]
@@ -113,18 +113,18 @@ async fn a_tap_that_went_is_told_and_its_network_kept_for_a_while() {
     state.link_gone(&link(5, true, None));
     assert_eq!(state.take_news(10).down, [TAP]);
     let bridge = Key::Bridge("brqaaaaaaaa-bb".to_owned());
-    assert!(state.wanted(now).contains_key(&bridge));
+    assert!(state.wanted(now, |_| true).contains_key(&bridge));
     let grace = Config::new("h").empty_bridge_grace;
     assert_eq!(state.next_time(now), Some(now + grace));
     state.expire(now + grace);
-    assert!(state.wanted(now).is_empty());
+    assert!(state.wanted(now, |_| true).is_empty());
 }
 
 #[tokio::test]
 async fn a_deleted_network_goes_at_once() {
     let (mut state, now) = answered(link(5, true, None), details());
     state.hint(Hint::NetworkDeleted(details().network_id));
-    assert!(state.wanted(now).is_empty());
+    assert!(state.wanted(now, |_| true).is_empty());
     assert_eq!(state.take_given_up(), [details().network_id].into());
 }
 
@@ -136,7 +136,7 @@ async fn an_answer_from_before_a_network_was_deleted_does_not_bring_it_back() {
     assert_eq!(state.take_questions(10, now), [TAP]);
     state.hint(Hint::NetworkDeleted(details().network_id));
     state.take_details(vec![TAP.to_owned()], Ok(vec![Details::Port(Box::new(details()))]), now);
-    assert!(state.wanted(now).is_empty());
+    assert!(state.wanted(now, |_| true).is_empty());
     assert_eq!(state.take_given_up(), [details().network_id].into());
 }
 
@@ -175,7 +175,7 @@ async fn a_port_whose_uplink_failed_is_not_told_up() {
 async fn an_inactive_binding_is_taken_out_and_not_told() {
     let (mut state, now) = answered(link(5, true, None), details());
     state.hint(Hint::Deactivated(details().port_id, "host-a".to_owned()));
-    let wanted = state.wanted(now).remove(&Key::Tap(TAP.to_owned())).unwrap();
+    let wanted = state.wanted(now, |_| true).remove(&Key::Tap(TAP.to_owned())).unwrap();
     assert!(matches!(wanted, Wanted::Tap { bridge: None, .. }));
     state.take_pass(&wired());
     assert!(!state.has_news());

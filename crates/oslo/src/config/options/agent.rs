@@ -74,10 +74,9 @@ pub(super) static GROUPS: &[Group] = &[
         name: "securitygroup",
         options: &[
             boolean("enable_security_group", true).help("Whether security groups exist and are enforced."),
-            text("firewall_driver").help("Firewall of this host: iptables, noop, or one of their class paths.").idle(),
-            boolean("enable_ipset", true)
-                .help("Whether remote groups become sets instead of a rule for each address.")
-                .idle(),
+            text("firewall_driver")
+                .help("Firewall of this host: auto, iptables, nftables, noop, or one of upstream's class paths."),
+            boolean("enable_ipset", true).help("Whether remote groups become sets instead of a rule for each address."),
             list("permitted_ethertypes").help("Further Ethernet types that may pass: 0x4008.").idle(),
         ],
     },

@@ -1,0 +1,296 @@
+//! The firewall of iptables, ip6tables, ipset and ebtables, as upstream's agent makes it, on bridges that hand their
+//! packets to iptables (br_netfilter).
+
+mod render;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernel::{
+    Namespace,
+    process::{self, ProcessError},
+    sysctl,
+    xtables::Tool,
+};
+
+use self::{
+    render::{Sets, WRAP},
+    tables::{Rules, Scripts, Tables, Wanted, scripts},
+};
+use super::{
+    Error, Keep,
+    model::{Family, Mode},
+    policy::Policy,
+};
+
+/// Zones below are left to other agents, which number them by VLAN.
+const FIRST_ZONE: u16 = 4097;
+/// The chain that upstream's agents share.
+const TOP: &str = "neutron-filter-top";
+const SETTINGS: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+const CREATE: [&str; 2] = ["family inet hashsize 1024 maxelem 1048576", "family inet6 hashsize 1024 maxelem 1048576"];
+
+/// See the module.
+pub(super) struct Iptables {
+    namespace: Namespace,
+    sets: Sets,
+    /// By bridge.
+    zones: BTreeMap<String, u16>,
+    /// None when it has to be read, again.
+    actual: Option<Actual>,
+}
+
+/// What is in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Actual {
+    rules: BTreeMap<Tool, Tables>,
+    sets: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Iptables {
+    /// Fails with the reason when this host cannot do it.
+    pub(super) fn open(namespace: Namespace, ipset: bool) -> Result<Self, String> {
+        let mut programs = vec![("iptables-restore", Tool::Iptables), ("ip6tables-restore", Tool::Ip6tables)];
+        programs.push(("ebtables-restore", Tool::Ebtables));
+        if ipset {
+            programs.push(("ipset", Tool::Ipset));
+        }
+        if let Some((program, tool)) = programs.into_iter().find(|(program, _)| process::which(program).is_none()) {
+            return Err(format!("the program {program} is not installed (package {})", tool.package()));
+        }
+        for setting in SETTINGS {
+            match sysctl::read(&namespace, setting) {
+                Ok(value) if value == "1" => {}
+                Ok(_) => sysctl::write(&namespace, setting, "1").map_err(|error| crate::chain(&error))?,
+                Err(_) => {
+                    return Err("bridges do not hand packets to iptables: load the module br_netfilter".to_owned());
+                }
+            }
+        }
+        let sets = if ipset { Sets::Ipset } else { Sets::Expanded };
+        Ok(Self { namespace, sets, zones: BTreeMap::new(), actual: None })
+    }
+
+    /// What is in force is read anew before the next change.
+    pub(super) fn forget(&mut self) {
+        self.actual = None;
+    }
+
+    /// The zone of a bridge's connections.
+    pub(super) fn zone(&self, bridge: &str) -> Option<u16> {
+        self.zones.get(bridge).copied()
+    }
+
+    /// Puts a policy in force: nothing of it, on an error, or all but what is left over to remove.
+    pub(super) async fn apply(&mut self, policy: &Policy, keep: &Keep<'_>) -> Result<(), Error> {
+        let mut actual = match self.actual.take() {
+            Some(actual) => actual,
+            None => self.read().await?,
+        };
+        self.choose_zones(policy, &actual);
+        let sets = wanted_sets(policy, self.sets);
+        self.restore(Tool::Ipset, &set_script(&sets, &actual.sets)).await?;
+
+        let keeps = |rule: &str| names_unknown(rule, policy, keep);
+        let wanted = [
+            (Tool::Iptables, render::render(policy, &self.zones, Family::V4, self.sets)),
+            (Tool::Ip6tables, render::render(policy, &self.zones, Family::V6, self.sets)),
+            (Tool::Ebtables, render::render_frames(policy)),
+        ];
+        let none = Tables::default();
+        let last = policy.ports.is_empty();
+        let lone = |tool: Tool| last && actual.rules.get(&tool).is_some_and(is_top_alone);
+        let lone = BTreeMap::from([Tool::Iptables, Tool::Ip6tables, Tool::Ebtables].map(|tool| (tool, lone(tool))));
+        let is_owned = |tool: Tool, table: &str, chain: &str| {
+            (is_ours(tool, table, chain) && !names_kept(chain, policy, keep)) || (chain == TOP && lone[&tool])
+        };
+        let of = |(tool, wanted): &(Tool, Wanted)| {
+            let owned = |table: &str, chain: &str| is_owned(*tool, table, chain);
+            let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &keeps };
+            scripts(wanted, actual.rules.get(tool).unwrap_or(&none), &rules)
+        };
+        let [v4, v6, frames]: [Scripts; 3] = [of(&wanted[0]), of(&wanted[1]), of(&wanted[2])];
+        tokio::try_join!(
+            self.restore(Tool::Iptables, &v4.apply),
+            self.restore(Tool::Ip6tables, &v6.apply),
+            self.restore(Tool::Ebtables, &frames.apply),
+        )?;
+        for (tool, script) in [(Tool::Iptables, v4), (Tool::Ip6tables, v6), (Tool::Ebtables, frames)] {
+            self.restore(tool, &script.clean).await?;
+        }
+        for (tool, wanted) in &wanted {
+            let owned = |table: &str, chain: &str| is_owned(*tool, table, chain);
+            let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &keeps };
+            wanted.onto(actual.rules.entry(*tool).or_default(), &rules);
+        }
+        actual.sets = self.drop_sets(sets, actual.sets, keep).await;
+        self.actual = Some(actual);
+        Ok(())
+    }
+
+    /// Removes all of ours, for another firewall has taken over.
+    pub(super) async fn remove(namespace: &Namespace) -> Result<(), Error> {
+        let left = Self { namespace: namespace.clone(), sets: Sets::Expanded, zones: BTreeMap::new(), actual: None };
+        let actual = left.read().await?;
+        for (tool, tables) in &actual.rules {
+            let mut wanted = Wanted::default();
+            wanted.chains.0.extend(tables.0.keys().map(|table| (table.clone(), BTreeMap::new())));
+            let lone = is_top_alone(tables);
+            let owned = |table: &str, chain: &str| is_ours(*tool, table, chain) || (chain == TOP && lone);
+            let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &|_| false };
+            let scripts = scripts(&wanted, tables, &rules);
+            left.restore(*tool, &scripts.apply).await?;
+            left.restore(*tool, &scripts.clean).await?;
+        }
+        left.drop_sets(BTreeMap::new(), actual.sets, &Keep::Nothing).await;
+        Ok(())
+    }
+
+    async fn restore(&self, tool: Tool, script: &str) -> Result<(), Error> {
+        if script.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!(?tool, lines = script.lines().count(), "rules change");
+        Ok(tool.restore(&self.namespace, script).await?)
+    }
+
+    /// What is in force. A tool that is not installed has nothing in force.
+    async fn read(&self) -> Result<Actual, Error> {
+        let save = |tool: Tool| async move {
+            match tool.save(&self.namespace).await {
+                Err(ProcessError::NotInstalled(_)) => Ok(String::new()),
+                other => other,
+            }
+        };
+        let (v4, v6, frames, sets) =
+            tokio::try_join!(save(Tool::Iptables), save(Tool::Ip6tables), save(Tool::Ebtables), save(Tool::Ipset))?;
+        let texts = [(Tool::Iptables, v4), (Tool::Ip6tables, v6), (Tool::Ebtables, frames)];
+        let rules = texts.iter().map(|(tool, text)| (*tool, Tables::parse(text))).collect();
+        Ok(Actual { rules, sets: parse_sets(&sets) })
+    }
+
+    /// Zones that a predecessor gave stay as they are, for its connections are in them.
+    fn choose_zones(&mut self, policy: &Policy, actual: &Actual) {
+        if self.zones.is_empty() {
+            let raw = actual.rules.values().filter_map(|tables| tables.find("raw", &format!("{WRAP}-PREROUTING")));
+            self.zones = raw.flatten().filter_map(|rule| zone_of(rule)).collect();
+        }
+        let used: BTreeSet<&String> = policy.ports.values().map(|port| &port.bridge).collect();
+        for bridge in used {
+            if self.zones.contains_key(bridge) {
+                continue;
+            }
+            let taken: BTreeSet<u16> = self.zones.values().copied().collect();
+            let free = (FIRST_ZONE..=u16::MAX).find(|zone| !taken.contains(zone));
+            self.zones.extend(free.map(|zone| (bridge.clone(), zone)));
+        }
+    }
+
+    /// Removes sets that no rule refers to any more. One that somebody else uses stays.
+    async fn drop_sets(
+        &self,
+        wanted: BTreeMap<String, BTreeSet<String>>,
+        actual: BTreeMap<String, BTreeSet<String>>,
+        keep: &Keep<'_>,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let mut left = wanted;
+        for (name, members) in actual {
+            let ours = name.starts_with("NIPv4") || name.starts_with("NIPv6");
+            if left.contains_key(&name) || !ours {
+                continue;
+            }
+            let kept = !matches!(keep, Keep::Nothing);
+            if kept || self.restore(Tool::Ipset, &format!("destroy {name}\n")).await.is_err() {
+                left.insert(name, members);
+            }
+        }
+        left
+    }
+}
+
+fn declaration(tool: Tool) -> &'static str {
+    if tool == Tool::Ebtables { "DROP" } else { "- [0:0]" }
+}
+
+/// The chain that upstream's agents share has nothing in it but the way to ours.
+fn is_top_alone(tables: &Tables) -> bool {
+    let ours = format!("-j {WRAP}-");
+    tables.find("filter", TOP).is_some_and(|rules| rules.iter().all(|rule| rule.starts_with(&ours)))
+}
+
+fn is_ours(tool: Tool, table: &str, chain: &str) -> bool {
+    match tool {
+        Tool::Ebtables => table == "nat" && (chain.starts_with("neutronMAC-") || chain.starts_with("neutronARP-")),
+        _ => chain.starts_with(WRAP) && chain.as_bytes().get(WRAP.len()) == Some(&b'-'),
+    }
+}
+
+/// The rule is about a tap that may yet turn out to be a port.
+fn names_unknown(rule: &str, policy: &Policy, keep: &Keep<'_>) -> bool {
+    let mut words = rule.split(' ');
+    let named = |word: &str| word.starts_with("tap") && !policy.ports.contains_key(word) && keep.keeps(word);
+    words.any(named)
+}
+
+/// The chain is that of a tap that may yet turn out to be a port.
+fn names_kept(chain: &str, policy: &Policy, keep: &Keep<'_>) -> bool {
+    let Some((_, name)) = chain.split_once('-') else { return false };
+    let of_frames = chain.starts_with("neutronMAC-") || chain.starts_with("neutronARP-");
+    let part = if of_frames { name.strip_prefix("tap") } else { chain[WRAP.len().min(chain.len())..].get(2..) };
+    let Some(part) = part.filter(|part| part.len() >= 10) else { return false };
+    keep.any(|device| !policy.ports.contains_key(device) && device.get(3..).is_some_and(|id| id.starts_with(part)))
+}
+
+/// The bridge and the zone of a rule that sets one.
+fn zone_of(rule: &str) -> Option<(String, u16)> {
+    let zone = rule.split_once("-j CT --zone ")?.1.split(' ').next()?.parse().ok()?;
+    let bridge = rule.split(' ').skip_while(|word| *word != "-i").nth(1)?;
+    Some((bridge.to_owned(), zone))
+}
+
+fn parse_sets(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut sets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let (verb, Some(name)) = (words.next(), words.next()) else { continue };
+        match verb {
+            Some("create") => {
+                sets.entry(name.to_owned()).or_default();
+            }
+            Some("add") => sets.entry(name.to_owned()).or_default().extend(words.next().map(str::to_owned)),
+            _ => {}
+        }
+    }
+    sets
+}
+
+/// The sets that rules refer to. A member that is one address is without its length, as it is listed.
+fn wanted_sets(policy: &Policy, sets: Sets) -> BTreeMap<String, BTreeSet<String>> {
+    if sets == Sets::Expanded || !policy.ports.values().any(|port| port.mode == Mode::Filtered) {
+        return BTreeMap::new();
+    }
+    let text = |net: &ipnet::IpNet| match net.prefix_len() == net.max_prefix_len() {
+        true => net.addr().to_string(),
+        false => net.to_string(),
+    };
+    let set = |key| {
+        let members = policy.members.get(&key).into_iter().flatten().map(text).collect();
+        (render::set_name(&key), members)
+    };
+    policy.used_sets().into_iter().map(set).collect()
+}
+
+fn set_script(wanted: &BTreeMap<String, BTreeSet<String>>, actual: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let mut script = String::new();
+    let empty = BTreeSet::new();
+    for (name, want) in wanted {
+        let is = actual.get(name).unwrap_or(&empty);
+        if !actual.contains_key(name) {
+            let settings = CREATE[usize::from(name.starts_with("NIPv6"))];
+            script.push_str(&format!("create {name} hash:net {settings}\n"));
+        }
+        want.difference(is).for_each(|member| script.push_str(&format!("add {name} {member}\n")));
+        is.difference(want).for_each(|member| script.push_str(&format!("del {name} {member}\n")));
+    }
+    script
+}

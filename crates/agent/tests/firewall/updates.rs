@@ -1,0 +1,123 @@
+//! What a change costs and what it ends.
+
+use std::time::{Duration, Instant};
+
+use kernel::xtables::Tool;
+use types::SecurityGroupId;
+
+use crate::lab::{Lab, alive, egress, eventually, from_group, rule, rules};
+
+/// Connections that no rule allows any more end with the rule, and no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_removed_rules_members_and_groups_end() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let web = SecurityGroupId::random();
+    lab.server.set_members(web, &["10.0.0.7".to_owned()]);
+    let both = [egress().to_vec(), vec![rule("ingress IPv4 tcp 22 22 -"), from_group("ingress IPv4 tcp 80 80 -", web)]];
+    let group = lab.group(&both.concat());
+    let server = lab.instance(&["10.0.0.5"], &[group]).await;
+    let client = lab.instance(&["10.0.0.7"], &[]).await;
+    server.serve_tcp(server.v4(), 22);
+    server.serve_tcp(server.v4(), 80);
+    let shell = client.connect(server.v4(), 22).await.unwrap();
+    let page = client.connect(server.v4(), 80).await.unwrap();
+    assert!(alive(&shell).await && alive(&page).await);
+
+    lab.server.set_members(web, &["10.0.0.8".to_owned()]);
+    lab.server.members_updated(web).await;
+    eventually!("the member's connection ended", !alive(&page).await);
+    assert!(alive(&shell).await, "the other connection goes on");
+
+    lab.server.set_members(web, &["10.0.0.7".to_owned()]);
+    lab.server.members_updated(web).await;
+    eventually!("the member is back", client.tcp(server.v4(), 80).await);
+    eventually!("with the connection it had", alive(&page).await);
+    let page = client.connect(server.v4(), 80).await.unwrap();
+    lab.server.set_rules(group, [egress().to_vec(), vec![from_group("ingress IPv4 tcp 80 80 -", web)]].concat());
+    lab.server.rules_updated(group).await;
+    eventually!("the rule's connection ended", !alive(&shell).await);
+    assert!(alive(&page).await, "the other connection goes on");
+    assert!(!client.tcp(server.v4(), 22).await);
+    agent.stop().await;
+}
+
+/// A group of 2,000 members gets one more: one element of one set, nothing else; and how long that takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_more_is_one_element_more() {
+    for (lab, nft) in [(Lab::new().await, false), (Lab::untracked().await, true)] {
+        let nft = nft || lab.config.firewall.driver == isospin_agent::linuxbridge::FirewallDriver::Nftables;
+        let agent = lab.agent();
+        let large = SecurityGroupId::random();
+        let mut members: Vec<String> = (0..2000).map(|n| format!("10.1.{}.{}", n / 250, n % 250)).collect();
+        lab.server.set_members(large, &members);
+        let group = lab.group(&[egress().to_vec(), vec![from_group("ingress IPv4 tcp - - -", large)]].concat());
+        for n in 0..4 {
+            lab.instance(&[&format!("10.0.0.{n}")], &[group]).await;
+        }
+        let count = |text: &str| text.matches("10.1.").count();
+        let before = lab.everything().await;
+        assert_eq!(count(&before), 2000);
+        lab.server.take_asked_groups();
+        let mut times = Vec::new();
+        for n in 0..20 {
+            let member = format!("10.2.0.{n}");
+            members.push(member.clone());
+            lab.server.set_members(large, &members);
+            let started = Instant::now();
+            lab.server.members_updated(large).await;
+            if nft {
+                use kernel::Kernel;
+                let has = |table: kernel::nft::Table| {
+                    table.sets.values().any(|set| set.elements.iter().any(|element| *element == member))
+                };
+                eventually!(
+                    "it is in force",
+                    lab.root.nft_table("bridge", "isospin_ports").await.unwrap().is_some_and(has)
+                );
+            } else {
+                let root = lab.machine.system.root();
+                eventually!("it is in force", Tool::Ipset.save(&root).await.unwrap().contains(&format!(" {member}\n")));
+            }
+            times.push(started.elapsed());
+        }
+        times.sort();
+        println!(
+            "a member more of 2,000, nftables {nft}: median {:?}, worst {:?}, looking included",
+            times[10], times[19]
+        );
+        let asked = lab.server.take_asked_groups();
+        assert!(asked.iter().all(|devices| devices.len() == 1), "asked by one device each: {asked:?}");
+        let after = lab.everything().await;
+        let rest = |text: &str| {
+            let mut words: Vec<String> = text.split([' ', ',', '\n']).map(str::to_owned).collect();
+            words.retain(|word| !word.contains("10.1.") && !word.contains("10.2."));
+            words.sort();
+            words.dedup();
+            words
+        };
+        assert_eq!(rest(&before), rest(&after), "nothing but elements changed");
+        assert!(times[10] < Duration::from_secs(1));
+        agent.stop().await;
+    }
+}
+
+/// What one port's rules are refused for holds up no other, and the refused port is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_come_up_only_when_their_rules_are_in_force() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let group = lab.group(&rules(&["ingress IPv4 tcp 22 22 -"]));
+    let mut ports = Vec::new();
+    for n in 1..=10 {
+        ports.push(lab.plug(&[&format!("10.0.0.{n}")], &[group]).await);
+    }
+    let ids: Vec<_> = ports.iter().map(|instance| instance.port).collect();
+    eventually!("some port is up", ids.iter().any(|port| lab.server.are_up(&[*port])));
+    for instance in ids.iter().filter(|port| lab.server.are_up(&[**port])) {
+        let text = lab.everything().await;
+        assert!(text.contains(&types::device::tap(*instance)), "up without rules");
+    }
+    eventually!("all are up", lab.server.are_up(&ids));
+    agent.stop().await;
+}
