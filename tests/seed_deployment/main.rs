@@ -44,7 +44,7 @@ fn row(kind: &str, host: &str, zone: &str, binary: &str) -> Vec<String> {
 fn boot(lab: &Lab, host: &str, network: &str) -> (Plugged, Value) {
     let wish = json!({
         "network_id": network, "binding:host_id": host, "device_owner": "compute:nova",
-        "device_id": uuid(), "security_groups": [],
+        "device_id": uuid(),
     });
     let port = lab.api().create("ports", wish).unwrap();
     assert_eq!(port["binding:vif_type"], "bridge", "{port}");
