@@ -27,8 +27,12 @@
 //! | VXLAN device `vxlan-<vni>` | its name is made of its VNI, and it is in a bridge of ours or in none | yes | yes | with its bridge |
 //! | permanent forwarding entries and neighbours of a VXLAN device | the device's name is made of its VNI, and its network is here, flooded by entries | yes | yes | when the server says that they went, or once it has told of everything |
 //! | tap `tap`+11 | never: hypervisors and other agents make and remove taps | no | bridge, MTU, up or down, when the server says that its port is bound here | no |
+//! | chains of iptables and ip6tables | their names begin with `neutron-linuxbri-`; `neutron-filter-top` when it leads only to those | yes | yes | when their tap is gone or no port of this host, the last of them with the last port |
+//! | chains of ebtables | `neutronMAC-`, `neutronARP-` and a tap | yes | yes | likewise |
+//! | sets of ipset | their names begin with `NIPv4` or `NIPv6` | yes | members | when no rule refers to them |
+//! | table `bridge isospin_ports` of nftables | by its name | yes | yes | with the last port |
 //!
-//! What upstream's agent does that this one does not: security groups and ARP protection, QoS. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
+//! What upstream's agent does that this one does not: QoS. What passes to and from ports is [`firewall`]'s. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
 //! that to us.
 
 mod agent;

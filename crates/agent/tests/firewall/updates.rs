@@ -68,9 +68,7 @@ async fn a_member_more_is_one_element_more() {
             lab.server.members_updated(large).await;
             if nft {
                 use kernel::Kernel;
-                let has = |table: kernel::nft::Table| {
-                    table.sets.values().any(|set| set.elements.iter().any(|element| *element == member))
-                };
+                let has = |table: kernel::nft::Table| table.sets.values().any(|set| set.elements.contains(&member));
                 eventually!(
                     "it is in force",
                     lab.root.nft_table("bridge", "isospin_ports").await.unwrap().is_some_and(has)

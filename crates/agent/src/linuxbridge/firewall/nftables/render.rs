@@ -307,6 +307,12 @@ impl Service {
     }
 }
 
+/// Port ranges, both ends included.
+type Ports = BTreeSet<(u16, u16)>;
+
+/// Who may be the other side of rules that are otherwise the same: anybody, prefixes, groups.
+type Remotes<'r> = (bool, BTreeSet<IpNet>, BTreeSet<&'r String>);
+
 fn range((low, high): &(u16, u16)) -> String {
     if low == high { low.to_string() } else { format!("{low}-{high}") }
 }
@@ -345,13 +351,13 @@ fn joined(ports: BTreeSet<(u16, u16)>) -> BTreeSet<(u16, u16)> {
 /// A group's rules of one direction and family, as few as they can be.
 fn merged<'r>(policy: &Policy, rules: impl Iterator<Item = &'r Rule>) -> Vec<String> {
     // First the ports that one remote may use, then the prefixes that may use the same ports.
-    let mut by_remote: BTreeMap<(&Remote, Service, Direction), BTreeSet<(u16, u16)>> = BTreeMap::new();
+    let mut by_remote: BTreeMap<(&Remote, Service, Direction), Ports> = BTreeMap::new();
     for rule in rules {
         let service = Service { ports: BTreeSet::new(), ..Service::of(rule) };
         let whole = (u16::MIN, u16::MAX);
         by_remote.entry((&rule.remote, service, rule.direction)).or_default().insert(rule.ports.unwrap_or(whole));
     }
-    let mut classes: BTreeMap<(Service, Direction), (bool, BTreeSet<IpNet>, BTreeSet<&String>)> = BTreeMap::new();
+    let mut classes: BTreeMap<(Service, Direction), Remotes<'_>> = BTreeMap::new();
     for ((remote, service, direction), ports) in by_remote {
         let mut ports = joined(ports);
         ports.remove(&(u16::MIN, u16::MAX));
