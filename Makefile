@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -20,6 +20,7 @@ help:
 	@echo 'make fmt    format the sources'
 	@echo 'make deb    a Debian package in target/deb; DEB_BINARY=path packs a binary that is built already'
 	@echo 'make test-deb  install that package in a Debian of its own, run it, purge it'
+	@echo 'make test-live a Debian with systemd, emulated, in which that package lives: started, restarted, killed, upgraded, purged'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
 
 run:
@@ -78,6 +79,10 @@ deb:
 test-deb: deb
 	@scripts/set-up deb
 	packaging/deb/test $(TARGET)/deb/isospin_*_$$(dpkg --print-architecture).deb $(DEB_ROOT)
+
+test-live: deb
+	@scripts/set-up live
+	packaging/deb/test-live $(TARGET)/deb/isospin_*_$$(dpkg --print-architecture).deb
 
 bench-upstream:
 	bench/upstream.sh
