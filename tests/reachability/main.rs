@@ -12,9 +12,11 @@
 )]
 
 mod change;
+mod frame;
 mod model;
 mod probe;
 mod scene;
+mod spoofing;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,4 +55,10 @@ fn packets_do_what_the_api_says_through_random_changes() {
     }
     println!("{changes} changes in {:?}", began.elapsed());
     assert_eq!(scene.cloud.errors(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "awaits the firewall"]
+fn nobody_is_pretended_to_be() {
+    spoofing::run("auto").unwrap();
 }

@@ -56,6 +56,10 @@ struct Holder {
 #[derive(Debug)]
 pub struct Lan(Holder);
 
+/// A machine with nothing but a loopback.
+#[derive(Debug)]
+pub struct Room(Holder);
+
 /// A host.
 #[derive(Debug)]
 pub struct Node {
@@ -140,6 +144,30 @@ impl Lan {
     /// The machine on the wire.
     pub fn namespace(&self) -> Namespace {
         self.0.namespace()
+    }
+}
+
+impl Room {
+    /// An empty machine.
+    pub fn start() -> Result<Self> {
+        Ok(Self(Holder::start(&["--net", "--mount"], "ip link set lo up; echo ready; exec cat >/dev/null", &[])?))
+    }
+
+    /// Its network.
+    pub fn namespace(&self) -> Namespace {
+        self.0.namespace()
+    }
+
+    /// Runs `ip` in it.
+    pub fn ip(&self, words: &str) -> Result<()> {
+        run(&self.namespace(), "ip", words).map(drop)
+    }
+
+    /// Lays a cable: a card here, and one in another machine.
+    pub fn cable(&self, here: &str, there: &Self, name: &str) -> Result<()> {
+        let inside = there.namespace().path().display().to_string();
+        self.ip(&format!("link add {here} up type veth peer name {name} netns {inside}"))?;
+        there.ip(&format!("link set {name} up"))
     }
 }
 
