@@ -22,11 +22,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use change::Change;
 use scene::{Parts, Scene};
-use testkit::{cloud::Plan, dice::Dice};
+use testkit::{
+    cloud::{HOSTS, Plan},
+    dice::Dice,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
 /// What takes part.
-const PARTS: Parts = Parts { filtered: false, routed: false };
+const PARTS: Parts = Parts { filtered: false, routed: true };
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -38,7 +41,7 @@ fn packets_do_what_the_api_says_through_random_changes() {
     let seed =
         variable("ISOSPIN_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     println!("ISOSPIN_SEED={seed} ISOSPIN_CHANGES={changes}");
-    let mut scene = Scene::start(Plan::new(PROGRAM), PARTS).unwrap();
+    let mut scene = Scene::start(Plan::new(PROGRAM).agent(HOSTS[0], "l3").agent(HOSTS[1], "l3"), PARTS).unwrap();
     let (asked, took) = scene.settles().unwrap();
     println!("{asked} questions are answered as the model says after {took:?}");
     let mut dice = Dice(seed);

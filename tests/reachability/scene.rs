@@ -347,13 +347,17 @@ impl Instance {
         Ok(instance)
     }
 
-    /// No address is waited for, and none made up.
+    /// No address is waited for, none made up, and no hint of a router's followed.
     fn quiet(&self) -> Result<()> {
         let set = || {
-            for (parameter, value) in [("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")] {
+            for parameter in ["accept_dad", "accept_ra", "router_solicitations", "accept_redirects"] {
                 for of in ["default", "eth0"] {
-                    fs::write(format!("/proc/sys/net/ipv6/conf/{of}/{parameter}"), value)?;
+                    fs::write(format!("/proc/sys/net/ipv6/conf/{of}/{parameter}"), "0")?;
                 }
+            }
+            // A shorter way that a router has told of would be remembered when the router is gone.
+            for of in ["all", "default", "eth0"] {
+                fs::write(format!("/proc/sys/net/ipv4/conf/{of}/accept_redirects"), "0")?;
             }
             anyhow::Ok(())
         };

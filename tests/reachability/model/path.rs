@@ -231,7 +231,8 @@ impl<'a> Walk<'a> {
             return Some(floating.address);
         }
         let own = own.iter().map(|(_, address)| *address).find(IpAddr::is_ipv4);
-        let shared = known.snat && (out == external || from != external);
+        // Whoever asks from inside at a floating IP is hidden in any case, so that the answer comes back this way.
+        let shared = known.snat && out == external || was_turned && from != external;
         Some(own.filter(|_| shared).unwrap_or(packet.source))
     }
 

@@ -250,12 +250,14 @@ fn floating_addresses_answer_from_everywhere_if_the_group_lets_them() {
 }
 
 #[test]
-fn a_hairpin_without_translation_of_the_source_fails_on_one_network_only() {
+fn a_hairpin_comes_back_by_the_router_even_where_the_outside_is_not_shared() {
     let mut cloud = Cloud::new();
     cloud.floating("203.0.113.50", "a", "10.0.1.11");
+    cloud.rule("ga", json!({"direction": "ingress"}));
     cloud.one("routers", "a")["external_gateway_info"]["enable_snat"] = json!(false);
-    assert_eq!(cloud.ask("two", "203.0.113.50", TCP), None);
-    assert_eq!(cloud.ask("far", "203.0.113.50", TCP), by("one", "10.0.2.11"));
+    assert_eq!(cloud.ask("two", "203.0.113.50", TCP), by("one", "203.0.113.10"));
+    assert_eq!(cloud.ask("far", "203.0.113.50", TCP), by("one", "203.0.113.10"));
+    assert_eq!(cloud.ask("two", "203.0.113.1", TCP), None);
 }
 
 #[test]
