@@ -29,7 +29,7 @@ use testkit::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
 /// What takes part.
-const PARTS: Parts = Parts { filtered: false, routed: true };
+const PARTS: Parts = Parts { filtered: true, routed: true };
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -61,7 +61,12 @@ fn packets_do_what_the_api_says_through_random_changes() {
 }
 
 #[test]
-#[ignore = "awaits the firewall"]
 fn nobody_is_pretended_to_be() {
-    spoofing::run("auto").unwrap();
+    spoofing::run("auto", false).unwrap();
+}
+
+#[test]
+#[ignore = "they pass the iptables driver"]
+fn nobody_is_pretended_to_be_by_tagged_frames() {
+    spoofing::run("auto", true).unwrap();
 }

@@ -118,7 +118,8 @@ struct Parties {
 
 const NOBODY: Mac = [0xfa, 0x16, 0x3e, 0xee, 0xee, 0xee];
 const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
-const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
+/// Nobody is given it: the pools begin at the other end.
+const FOREIGN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0xff, 1);
 /// The first address past those of the pair.
 const BEYOND_PAIR: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 196);
 
@@ -162,7 +163,7 @@ impl Parties {
             vec![frame::udp4(Link { from: NOBODY, ..own }, self.ends4(self.v4), words)]
         });
         add("another's IPv4 address", &|words| vec![frame::udp4(own, self.ends4(GATEWAY4), words)]);
-        add("another's IPv6 address", &|words| vec![frame::udp6(own, self.ends6(GATEWAY6), words)]);
+        add("another's IPv6 address", &|words| vec![frame::udp6(own, self.ends6(FOREIGN6), words)]);
         add("an address next to its pair", &|words| vec![frame::udp4(own, self.ends4(BEYOND_PAIR), words)]);
         add("another's IPv4 address, in fragments", &|words| {
             // The words lie in the first fragment and are repeated in the second.
@@ -173,7 +174,7 @@ impl Parties {
             vec![frame::arp(self.own_to(BROADCAST), false, GATEWAY4, GATEWAY4, words)]
         });
         add("a neighbour advertisement for another", &|words| {
-            vec![frame::neighbour_advertisement(self.own_to(ALL_NODES), local, GATEWAY6, words)]
+            vec![frame::neighbour_advertisement(self.own_to(ALL_NODES), local, FOREIGN6, words)]
         });
         add("a router advertisement", &|words| vec![frame::router_advertisement(self.own_to(ALL_NODES), local, words)]);
         add("a DHCPv4 server's answer", &|words| {
@@ -184,10 +185,13 @@ impl Parties {
             let ends = Ends { from: (local, 547), to: (frame::link_local(self.victim), 546) };
             vec![frame::udp6(own, ends, words)]
         });
-        add("another's IPv4 address, with a VLAN tag", &|words| {
-            vec![frame::tagged(&frame::udp4(own, self.ends4(GATEWAY4), words), 5)]
-        });
         all
+    }
+
+    /// What no rule of iptables sees.
+    fn tagged(&self) -> Vec<Attempt> {
+        let frame = frame::tagged(&frame::udp4(self.own(), self.ends4(GATEWAY4), b"spoof-vl"), 5);
+        vec![Attempt { what: "another's IPv4 address, with a VLAN tag", words: *b"spoof-vl", frames: vec![frame] }]
     }
 
     /// What the instance may send: by its own addresses and as its pair, and claims of its own.
@@ -249,7 +253,8 @@ fn sent(from: &Namespace, attempts: &[Attempt], last: Option<&Attempt>, captures
     Ok(())
 }
 
-pub(super) fn run(firewall: &'static str) -> Result<()> {
+/// All ways, or that of tagged frames alone.
+pub(super) fn run(firewall: &'static str, tagged: bool) -> Result<()> {
     let cloud = Plan::new(PROGRAM).firewall(firewall).start()?;
     let network = Network::new(&cloud)?;
     let free = json!({"port_security_enabled": false});
@@ -259,7 +264,8 @@ pub(super) fn run(firewall: &'static str) -> Result<()> {
     let (_, near) = network.boot(&cloud, HOSTS[0], &free)?;
     let (victim, far) = network.boot(&cloud, HOSTS[1], &free)?;
     let parties = Parties::new(&attacker, &victim);
-    let (attempts, honest) = (parties.attempts(), parties.honest());
+    let attempts = if tagged { parties.tagged() } else { parties.attempts() };
+    let honest = parties.honest();
     // The near one sees what is for all and what the bridge does not yet know where to send.
     let captures = [Capture::start(&far.instance.namespace)?];
     let beside = Capture::start(&near.instance.namespace)?;

@@ -73,6 +73,11 @@ pub(crate) fn verdict(state: &State, port: &Port, ingress: bool, packet: Packet)
     if is_free(port) {
         return Verdict::Remembered;
     }
+    // As upstream has it, no rule is asked about ICMPv6 out of a port, and a port without memory forgets that too.
+    if !ingress && packet.is_v6() && matches!(packet.carries, Carries::Echo { .. }) {
+        let mut groups = port.groups.iter().filter_map(|group| state.groups.get(group));
+        return if groups.any(|group| !group.stateful) { Verdict::Passes } else { Verdict::Remembered };
+    }
     let groups = port.groups.iter().filter_map(|group| state.groups.get(group));
     let lets = |group: &&Group| group.rules.iter().any(|rule| matches(state, rule, ingress, packet));
     let letting: Vec<&Group> = groups.filter(lets).collect();

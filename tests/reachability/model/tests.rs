@@ -161,6 +161,15 @@ fn groups_decide_by_direction_family_protocol_port_and_peer() {
 }
 
 #[test]
+fn echo_requests_over_ipv6_leave_without_a_rule() {
+    let mut cloud = Cloud::new();
+    cloud.one("ports", "one")["security_groups"] = json!([]);
+    cloud.rule("ga", json!({"direction": "ingress", "ethertype": "IPv6"}));
+    assert_eq!(cloud.ask("one", "fd00:2::11", PING), by("far", "fd00:1::11"));
+    assert_eq!(cloud.ask("one", "fd00:2::11", TCP), None);
+}
+
+#[test]
 fn prefixes_and_address_groups_name_peers() {
     for remote in [json!({"remote_ip_prefix": "10.0.2.0/28"}), json!({"remote_address_group_id": "trusted"})] {
         let mut cloud = Cloud::new();
