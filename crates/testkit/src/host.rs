@@ -28,6 +28,8 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The name of the host towards the API.
 pub const NAME: &str = "host-a";
+/// The agents that every service has.
+const AGENTS: [&str; 3] = ["neutron-linuxbridge-agent", "neutron-dhcp-agent", "neutron-l3-agent"];
 /// The DHCP client calls this; it notes what the client was given and sets the card up.
 const SCRIPT: &str = r#"#!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -86,12 +88,16 @@ impl Host {
         Ok(host)
     }
 
-    /// Waits until both agents that every service has live.
+    /// Waits until the agents that every service has live.
     pub fn until_agents_live(&self) -> Result<Duration> {
         let client = self.client();
-        let is_one = |agent: &&Value| agent["alive"] == true && agent["binary"] != "neutron-metadata-agent";
-        let live = |agents: Vec<Value>| agents.iter().filter(is_one).count() == 2;
-        self.until("both agents live", || Ok(live(client.list("agents", "")?)))
+        let lives = |agents: &[Value], binary: &str| {
+            agents.iter().any(|agent| agent["alive"] == true && agent["binary"] == binary)
+        };
+        self.until("the agents live", || {
+            let agents = client.list("agents", "")?;
+            Ok(AGENTS.iter().all(|binary| lives(&agents, binary)))
+        })
     }
 
     /// A client of the service.

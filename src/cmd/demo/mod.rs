@@ -118,8 +118,8 @@ impl Demo<'_> {
 
     /// What the demo shows.
     async fn scene(&self, story: &mut Story, cloud: &Cloud, host: &str) -> Result<[Instance; 2], Stop> {
-        story.step(cloud.agents_alive(2, PATIENCE)).await?;
-        story.tell("the Linux bridge agent and the DHCP agent of this host have reported");
+        story.step(cloud.agents_alive(agents::ONE_HOST.len(), PATIENCE)).await?;
+        story.tell("the Linux bridge, DHCP and L3 agents of this host have reported");
         if self.interrupted {
             story.step(clean_up(cloud, self.state_dir)).await?;
             story.tell("removed what the demo before had left");
