@@ -62,11 +62,5 @@ fn packets_do_what_the_api_says_through_random_changes() {
 
 #[test]
 fn nobody_is_pretended_to_be() {
-    spoofing::run("auto", false).unwrap();
-}
-
-#[test]
-#[ignore = "they pass the iptables driver"]
-fn nobody_is_pretended_to_be_by_tagged_frames() {
-    spoofing::run("auto", true).unwrap();
+    spoofing::run("auto").unwrap();
 }

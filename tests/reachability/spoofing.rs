@@ -185,13 +185,10 @@ impl Parties {
             let ends = Ends { from: (local, 547), to: (frame::link_local(self.victim), 546) };
             vec![frame::udp6(own, ends, words)]
         });
+        add("another's IPv4 address, with a VLAN tag", &|words| {
+            vec![frame::tagged(&frame::udp4(own, self.ends4(GATEWAY4), words), 5)]
+        });
         all
-    }
-
-    /// What no rule of iptables sees.
-    fn tagged(&self) -> Vec<Attempt> {
-        let frame = frame::tagged(&frame::udp4(self.own(), self.ends4(GATEWAY4), b"spoof-vl"), 5);
-        vec![Attempt { what: "another's IPv4 address, with a VLAN tag", words: *b"spoof-vl", frames: vec![frame] }]
     }
 
     /// What the instance may send: by its own addresses and as its pair, and claims of its own.
@@ -253,8 +250,7 @@ fn sent(from: &Namespace, attempts: &[Attempt], last: Option<&Attempt>, captures
     Ok(())
 }
 
-/// All ways, or that of tagged frames alone.
-pub(super) fn run(firewall: &'static str, tagged: bool) -> Result<()> {
+pub(super) fn run(firewall: &'static str) -> Result<()> {
     let cloud = Plan::new(PROGRAM).firewall(firewall).start()?;
     let network = Network::new(&cloud)?;
     let free = json!({"port_security_enabled": false});
@@ -264,8 +260,7 @@ pub(super) fn run(firewall: &'static str, tagged: bool) -> Result<()> {
     let (_, near) = network.boot(&cloud, HOSTS[0], &free)?;
     let (victim, far) = network.boot(&cloud, HOSTS[1], &free)?;
     let parties = Parties::new(&attacker, &victim);
-    let attempts = if tagged { parties.tagged() } else { parties.attempts() };
-    let honest = parties.honest();
+    let (attempts, honest) = (parties.attempts(), parties.honest());
     // The near one sees what is for all and what the bridge does not yet know where to send.
     let captures = [Capture::start(&far.instance.namespace)?];
     let beside = Capture::start(&near.instance.namespace)?;

@@ -348,7 +348,10 @@ pub(super) fn render_frames(policy: &Policy) -> Wanted {
     for (device, port) in policy.ports.iter().filter(|(_, port)| port.mode == Mode::Filtered) {
         let macs: Vec<String> = port.macs().iter().map(ToString::to_string).collect();
         let mac_chain = format!("neutronMAC-{device}");
-        let rules = [format!("-i {device} --among-src {} -j RETURN", macs.join(",")), "-j DROP".to_owned()];
+        // What iptables would not see: rules of addresses and groups are not asked about tagged frames.
+        let tagged = format!("-p 802_1Q -i {device} -j DROP");
+        let own = format!("-i {device} --among-src {} -j RETURN", macs.join(","));
+        let rules = [tagged, own, "-j DROP".to_owned()];
         chains.insert(mac_chain.clone(), rules.into());
         let rule = format!("-i {device} -j {mac_chain}");
         wanted.jumps.push(Jump { table: "nat", chain: "PREROUTING", rule, top: true });

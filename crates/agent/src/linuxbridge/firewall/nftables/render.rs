@@ -171,7 +171,9 @@ fn egress_rules(port: &Port, stateful: bool) -> Vec<String> {
     if port.mode == Mode::Closed {
         return vec!["drop".to_owned()];
     }
-    let mut rules = vec![format!("ether saddr != {} drop", braces(port.macs()))];
+    // Tagged frames first: no rule below sees what is in them.
+    let mut rules = vec!["ether type { 8021q, 8021ad } drop".to_owned()];
+    rules.push(format!("ether saddr != {} drop", braces(port.macs())));
     rules.extend(arp_rules(port));
     rules.push("ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept".to_owned());
     rules.extend(sender_rules(port, Family::V4));
