@@ -28,12 +28,15 @@ const PHYSICAL: &str = "physnet1";
 /// Emulation is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What ends an agent, and its task.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), linuxbridge::Error>>);
+
 /// A host whose uplink is a port of the switch, and its agent while that runs.
 struct Host {
     name: &'static str,
     machine: Machine,
     root: Netlink,
-    agent: Option<(oneshot::Sender<()>, JoinHandle<Result<(), linuxbridge::Error>>)>,
+    agent: Option<Running>,
 }
 
 /// Two hosts, the switch that joins them, and the server of both.
