@@ -106,8 +106,11 @@ fn an_instance_gets_its_metadata() {
     host.until("IPv6 works", || Ok(instance.curl(URL_V6)? == payload)).unwrap();
     let from = asked.recv_timeout(PATIENCE).unwrap().remove("x-forwarded-for").unwrap();
     assert!(from.starts_with("fe80::"), "{from}");
-    host.until("the metadata agent is known", || Ok(binaries(&host).len() == 3)).unwrap();
-    assert_eq!(binaries(&host), ["neutron-dhcp-agent", "neutron-linuxbridge-agent", "neutron-metadata-agent"]);
+    host.until("the metadata agent is known", || Ok(binaries(&host).len() == 4)).unwrap();
+    assert_eq!(
+        binaries(&host),
+        ["neutron-dhcp-agent", "neutron-l3-agent", "neutron-linuxbridge-agent", "neutron-metadata-agent"]
+    );
     // After a kill it is there again, without anything said to the instance.
     host.service.kill().unwrap();
     assert_eq!(instance.curl(URL_V4).unwrap().0, 0);
@@ -129,7 +132,7 @@ fn without_the_option_nobody_serves_metadata() {
     host.until_active(&id(&port)).unwrap();
     let lease = instance.dhcp().unwrap();
     assert!(!lease.get("staticroutes").is_some_and(|routes| routes.contains("169.254.169.254")), "{lease:?}");
-    assert_eq!(binaries(&host), ["neutron-dhcp-agent", "neutron-linuxbridge-agent"]);
+    assert_eq!(binaries(&host), ["neutron-dhcp-agent", "neutron-l3-agent", "neutron-linuxbridge-agent"]);
     assert!(!host.service.state_dir().join("metadata_proxy").exists());
     assert_eq!(host.service.faults(), [""; 0]);
 }
