@@ -14,7 +14,7 @@ use std::{
 use isospin_agent::linuxbridge::{self, Config};
 use kernel::{
     Address, Kind, Link, LinkChange, Namespace, Netlink, NewKind, NewLink, Route,
-    testing::{Machine, ping},
+    testing::{Machine, ping, unanswered},
 };
 use server::Server;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -323,8 +323,8 @@ async fn an_interface_with_addresses_and_routes_becomes_an_uplink_and_an_interfa
     let before = bench.names().await;
     let agent = bench.agent_with(config.clone());
     let (to_host, root) = (router.clone(), bench.machine.system.root());
-    let traffic = tokio::spawn(async move { pings(&to_host, "192.0.2.10", 100).await });
-    let outward = tokio::spawn(async move { pings(&root, "198.51.100.1", 100).await });
+    let traffic = tokio::task::spawn_blocking(move || unanswered(&to_host, ip("192.0.2.10"), 100));
+    let outward = tokio::task::spawn_blocking(move || unanswered(&root, ip("198.51.100.1"), 100));
     tokio::time::sleep(Duration::from_millis(200)).await;
     let network = NetworkId::random();
     let port = bench.server.port(network, NetworkType::Flat, Some("public"));
@@ -346,8 +346,11 @@ async fn an_interface_with_addresses_and_routes_becomes_an_uplink_and_an_interfa
     eventually!("the bridge is gone", bench.names().await == before);
     assert_eq!(of(near.index, bench.root.addresses().await.unwrap()), addresses);
     assert_eq!(routes_of(near.index, bench.root.routes().await.unwrap()), routes);
-    assert!(traffic.await.unwrap(), "packets to the host were lost");
-    assert!(outward.await.unwrap(), "packets of the host were lost");
+    // Each time the interface changes sides the kernel itself drops what arrives between its taking the frames of a
+    // new port and its forwarding them, and the other way round: well under a millisecond, one request in a ping.
+    let (lost_inward, lost_outward) = (traffic.await.unwrap(), outward.await.unwrap());
+    assert!(lost_inward <= 2, "{lost_inward} packets to the host were lost");
+    assert!(lost_outward <= 2, "{lost_outward} packets of the host were lost");
     agent.stop().await;
 }
 

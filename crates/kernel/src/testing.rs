@@ -78,15 +78,18 @@ impl Drop for Machine {
 
 /// Whether `count` echo requests, 10 ms apart, were all answered.
 pub fn ping(from: &Namespace, to: IpAddr, count: u32) -> bool {
+    unanswered(from, to, count) == 0
+}
+
+/// How many of `count` echo requests, 10 ms apart, were not answered.
+pub fn unanswered(from: &Namespace, to: IpAddr, count: u32) -> u32 {
     let mut command = Command::new("ping");
     command.args(["-n", "-q", "-i", "0.01", "-W", "1", "-c", &count.to_string(), &to.to_string()]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
-    let output = from.run(|| command.output());
-    output.is_ok_and(|output| {
-        output.is_ok_and(|output| {
-            output.status.success() && String::from_utf8_lossy(&output.stdout).contains(" 0% packet loss")
-        })
-    })
+    let Ok(Ok(output)) = from.run(|| command.output()) else { return count };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let before = text.split(" received").next().and_then(|text| text.rsplit(' ').next());
+    count.saturating_sub(before.and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 /// Sends a signal to a process that the test has started and not yet waited for.
