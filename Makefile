@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-deb  install that package in a Debian of its own, run it, purge it'
 	@echo 'make test-live a Debian with systemd, emulated, in which that package lives: started, restarted, killed, upgraded, purged'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
+	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
 
 run:
 	@scripts/set-up run
@@ -86,3 +87,8 @@ test-live: deb
 
 bench-upstream:
 	bench/upstream.sh
+
+bench-dataplane:
+	@scripts/set-up test
+	@scripts/set-up dataplane
+	$(CARGO) test --locked --test dataplane -- --ignored --nocapture --test-threads 1
