@@ -7,9 +7,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
     hash::Hash,
     time::{Duration, Instant},
 };
+
+use tokio::task::JoinSet;
 
 /// Of no urgency: what the agent found for itself, or tries again.
 pub const PRIORITY_LOWEST: u8 = u8::MAX;
@@ -77,6 +80,25 @@ impl<K: Copy + Eq + Hash, W: Fold> Queue<K, W> {
         let waiting = self.waiting.remove(&key)?;
         self.busy.insert(key);
         Some((key, waiting.work))
+    }
+
+    /// Has `work` done for the objects that are next, each on a task of its own that ends with the object, as long as
+    /// fewer than `most` run. Returns when the next delay ends.
+    pub fn start<F>(&mut self, tasks: &mut JoinSet<K>, most: usize, work: impl Fn(K, W) -> F) -> Option<Instant>
+    where
+        K: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while tasks.len() < most
+            && let Some((key, waiting)) = self.next(Instant::now())
+        {
+            let worked = work(key, waiting);
+            tasks.spawn(async move {
+                worked.await;
+                key
+            });
+        }
+        self.next_wake()
     }
 
     /// The object is no longer busy.

@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
+/// How fresh the figures in a report are.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the first report is waited for before it is sent again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,7 @@ impl Heartbeat {
     }
 
     /// Sets all of `configurations` for the reports to come.
-    pub fn set_all(&self, configurations: Map<String, Value>) {
+    fn set_all(&self, configurations: Map<String, Value>) {
         self.state.send_modify(|state| state.configurations = configurations);
     }
 
@@ -74,6 +76,24 @@ impl Heartbeat {
     pub async fn reported(&self) {
         if self.reported.clone().wait_for(|known| *known).await.is_err() {
             std::future::pending().await
+        }
+    }
+
+    /// Keeps `configurations` fresh, and has the agent fetch everything again whenever the server had lost sight of it.
+    pub async fn follow(mut self, configurations: impl Fn() -> Map<String, Value>, resync: impl Fn()) {
+        let mut ticks = interval(FIGURES_INTERVAL);
+        let mut at_start = true;
+        loop {
+            tokio::select! {
+                status = self.news() => {
+                    // That a new agent is new is no reason to ask twice.
+                    if !std::mem::take(&mut at_start) || status == Status::Revived {
+                        tracing::info!("the server had lost sight of this agent; fetching everything again");
+                        resync();
+                    }
+                }
+                _ = ticks.tick() => self.set_all(configurations()),
+            }
         }
     }
 

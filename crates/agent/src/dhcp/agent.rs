@@ -25,7 +25,7 @@ use rpc::{
     dhcp_agent::{
         self, AgentUpdated, NetworkCreated, NetworkDeleted, NetworkUpdated, Payload, PortChanged, PortDeleted,
     },
-    reports::{AgentState, Status},
+    reports::AgentState,
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -51,8 +51,6 @@ use state::State;
 const WORKERS: usize = 32;
 /// How often everything is compared with the kernel although nothing happened.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// How fresh the figures in a report are.
-const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 /// How long work in progress may take to end when the agent ends. Whatever is cut short, the next agent finishes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long `dnsmasq --test` may take.
@@ -171,16 +169,11 @@ impl Agent {
     /// Starts work on the networks that are next. Returns when to look again.
     fn start_workers(self: &Arc<Self>, workers: &mut JoinSet<NetworkId>) -> Instant {
         let mut state = self.state.lock();
-        while workers.len() < WORKERS
-            && let Some((network, work)) = state.queue.next(Instant::now())
-        {
+        let wake_at = state.queue.start(workers, WORKERS, |network, work| {
             let agent = Arc::clone(self);
-            workers.spawn(async move {
-                agent.work(network, work).await;
-                network
-            });
-        }
-        state.queue.next_wake().unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
+            async move { agent.work(network, work).await }
+        });
+        wake_at.unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
     }
 
     async fn handle(&self, incoming: Incoming) {
@@ -207,25 +200,12 @@ impl Agent {
     async fn report(self: Arc<Self>, bus: Bus) {
         let mut state = identity(&self.config);
         state.configurations = self.configurations();
-        let mut heartbeat = Heartbeat::start(bus, state, self.config.report_interval);
+        let heartbeat = Heartbeat::start(bus, state, self.config.report_interval);
         heartbeat.reported().await;
         heartbeat.started();
         let mut sync = JoinSet::new();
         sync.spawn(Arc::clone(&self).keep_synced());
-        let mut ticks = interval(FIGURES_INTERVAL);
-        let mut at_start = true;
-        loop {
-            tokio::select! {
-                status = heartbeat.news() => {
-                    // That a new agent is new is no reason to ask twice.
-                    if !std::mem::take(&mut at_start) || status == Status::Revived {
-                        tracing::info!("the server had lost sight of this agent; fetching everything again");
-                        self.resync.notify_one();
-                    }
-                }
-                _ = ticks.tick() => heartbeat.set_all(self.configurations()),
-            }
-        }
+        heartbeat.follow(|| self.configurations(), || self.resync.notify_one()).await;
     }
 
     /// Fetches everything once, and again whenever that is asked for.

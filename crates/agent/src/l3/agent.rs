@@ -22,7 +22,7 @@ use rpc::{
     l2_agent::NETWORK_UPDATE,
     l3::Client,
     l3_agent,
-    reports::{AgentState, Status},
+    reports::AgentState,
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -47,8 +47,6 @@ use status::Statuses;
 const WORKERS: usize = 16;
 /// How often everything is compared with the kernel although nothing happened.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// How fresh the figures in a report are.
-const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 /// How long work in progress may take to end when the agent ends. Whatever is cut short, the next agent finishes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -170,16 +168,11 @@ impl Agent {
     /// Starts work on the routers that are next. Returns when to look again.
     fn start_workers(self: &Arc<Self>, workers: &mut JoinSet<RouterId>) -> Instant {
         let mut state = self.state.lock();
-        while workers.len() < WORKERS
-            && let Some((router, work)) = state.queue.next(Instant::now())
-        {
+        let wake_at = state.queue.start(workers, WORKERS, |router, work| {
             let agent = Arc::clone(self);
-            workers.spawn(async move {
-                agent.work(router, work).await;
-                router
-            });
-        }
-        state.queue.next_wake().unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
+            async move { agent.work(router, work).await }
+        });
+        wake_at.unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
     }
 
     async fn handle(&self, incoming: Incoming) {
@@ -218,25 +211,12 @@ impl Agent {
         self.reset_ha_ports().await;
         let mut state = identity(&self.config);
         state.configurations = self.configurations();
-        let mut heartbeat = Heartbeat::start(bus, state, self.config.report_interval);
+        let heartbeat = Heartbeat::start(bus, state, self.config.report_interval);
         heartbeat.reported().await;
         heartbeat.started();
         let mut asking = JoinSet::new();
         asking.spawn(Arc::clone(&self).keep_fetched());
-        let mut ticks = interval(FIGURES_INTERVAL);
-        let mut at_start = true;
-        loop {
-            tokio::select! {
-                status = heartbeat.news() => {
-                    // That a new agent is new is no reason to ask twice.
-                    if !std::mem::take(&mut at_start) || status == Status::Revived {
-                        tracing::info!("the server had lost sight of this agent; fetching everything again");
-                        self.resync();
-                    }
-                }
-                _ = ticks.tick() => heartbeat.set_all(self.configurations()),
-            }
-        }
+        heartbeat.follow(|| self.configurations(), || self.resync()).await;
     }
 
     /// Compares every router with the kernel from time to time, in case somebody undid what stood.
