@@ -45,7 +45,20 @@ impl Tool {
             Self::Ebtables => &["ebtables-restore", "--noflush"],
             Self::Ipset => &["ipset", "-exist", "restore"],
         };
-        process::run_with_input(Some(namespace), &owned(command), text, LIMIT).await
+        let command = owned(command);
+        for _ in 1..self.attempts() {
+            match process::run_with_input(Some(namespace), &command, text, LIMIT).await {
+                Err(ProcessError::Failed { message, .. }) => tracing::debug!(message, "again, in case of a conflict"),
+                done => return done,
+            }
+        }
+        process::run_with_input(Some(namespace), &command, text, LIMIT).await
+    }
+
+    /// When somebody else changes rules meanwhile, iptables begins anew, and ebtables deletes its own last rules twice,
+    /// which fails as a whole (seen with 1.8.9 of nf_tables).
+    fn attempts(self) -> usize {
+        if self == Self::Ebtables { 3 } else { 1 }
     }
 
     /// The Debian package that has its programs.

@@ -18,12 +18,7 @@ use std::{
 use kernel::{Event, Events, Kernel, System};
 use oslo::messaging::{Bus, Incoming};
 use parking_lot::Mutex;
-use rpc::{
-    l2_agent::NETWORK_UPDATE,
-    l3::Client,
-    l3_agent,
-    reports::AgentState,
-};
+use rpc::{l2_agent::NETWORK_UPDATE, l3::Client, l3_agent, reports::AgentState};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::Notify,

@@ -14,6 +14,8 @@ mod iptables;
 mod model;
 mod nftables;
 mod policy;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

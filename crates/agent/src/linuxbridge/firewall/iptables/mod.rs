@@ -15,7 +15,7 @@ use kernel::{
 
 use self::{
     render::{Sets, WRAP},
-    tables::{Rules, Scripts, Tables, Wanted, scripts},
+    tables::{Rules, Scripts, Tables, Wanted},
 };
 use super::{
     Error, Keep,
@@ -27,6 +27,8 @@ use super::{
 const FIRST_ZONE: u16 = 4097;
 /// The chain that upstream's agents share.
 const TOP: &str = "neutron-filter-top";
+/// In the order in which a plan has their scripts.
+const RULE_TOOLS: [Tool; 3] = [Tool::Iptables, Tool::Ip6tables, Tool::Ebtables];
 const SETTINGS: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 const CREATE: [&str; 2] = ["family inet hashsize 1024 maxelem 1048576", "family inet6 hashsize 1024 maxelem 1048576"];
 
@@ -45,6 +47,17 @@ pub(super) struct Iptables {
 struct Actual {
     rules: BTreeMap<Tool, Tables>,
     sets: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What to tell the tools, and what there is then.
+struct Plan {
+    set_script: String,
+    /// Of each of [`RULE_TOOLS`].
+    scripts: [Scripts; 3],
+    /// The sets that are wanted; others are dropped in the end.
+    sets: BTreeMap<String, BTreeSet<String>>,
+    /// In force once the scripts have run, with the sets of before.
+    now: Actual,
 }
 
 impl Iptables {
@@ -83,49 +96,47 @@ impl Iptables {
 
     /// Puts a policy in force: nothing of it, on an error, or all but what is left over to remove.
     pub(super) async fn apply(&mut self, policy: &Policy, keep: &Keep<'_>) -> Result<(), Error> {
-        let mut actual = match self.actual.take() {
+        let actual = match self.actual.take() {
             Some(actual) => actual,
             None => self.read().await?,
         };
         self.choose_zones(policy, &actual);
-        let sets = wanted_sets(policy, self.sets);
-        self.restore(Tool::Ipset, &set_script(&sets, &actual.sets)).await?;
-
-        let keeps = |rule: &str| names_unknown(rule, policy, keep);
-        let wanted = [
-            (Tool::Iptables, render::render(policy, &self.zones, Family::V4, self.sets)),
-            (Tool::Ip6tables, render::render(policy, &self.zones, Family::V6, self.sets)),
-            (Tool::Ebtables, render::render_frames(policy)),
-        ];
-        let none = Tables::default();
-        let last = policy.ports.is_empty();
-        let lone = |tool: Tool| last && actual.rules.get(&tool).is_some_and(is_top_alone);
-        let lone = BTreeMap::from([Tool::Iptables, Tool::Ip6tables, Tool::Ebtables].map(|tool| (tool, lone(tool))));
-        let is_owned = |tool: Tool, table: &str, chain: &str| {
-            (is_ours(tool, table, chain) && !names_kept(chain, policy, keep)) || (chain == TOP && lone[&tool])
-        };
-        let of = |(tool, wanted): &(Tool, Wanted)| {
-            let owned = |table: &str, chain: &str| is_owned(*tool, table, chain);
-            let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &keeps };
-            scripts(wanted, actual.rules.get(tool).unwrap_or(&none), &rules)
-        };
-        let [v4, v6, frames]: [Scripts; 3] = [of(&wanted[0]), of(&wanted[1]), of(&wanted[2])];
-        tokio::try_join!(
-            self.restore(Tool::Iptables, &v4.apply),
-            self.restore(Tool::Ip6tables, &v6.apply),
-            self.restore(Tool::Ebtables, &frames.apply),
-        )?;
-        for (tool, script) in [(Tool::Iptables, v4), (Tool::Ip6tables, v6), (Tool::Ebtables, frames)] {
-            self.restore(tool, &script.clean).await?;
+        let plan = self.plan(policy, keep, actual);
+        self.restore(Tool::Ipset, &plan.set_script).await?;
+        let [v4, v6, frames] = &plan.scripts;
+        // Not beside the others: ebtables gets confused when rules change under it.
+        self.restore(Tool::Ebtables, &frames.apply).await?;
+        tokio::try_join!(self.restore(Tool::Iptables, &v4.apply), self.restore(Tool::Ip6tables, &v6.apply))?;
+        for (tool, scripts) in RULE_TOOLS.iter().zip(&plan.scripts) {
+            self.restore(*tool, &scripts.clean).await?;
         }
-        for (tool, wanted) in &wanted {
-            let owned = |table: &str, chain: &str| is_owned(*tool, table, chain);
-            let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &keeps };
-            wanted.onto(actual.rules.entry(*tool).or_default(), &rules);
-        }
-        actual.sets = self.drop_sets(sets, actual.sets, keep).await;
-        self.actual = Some(actual);
+        let sets = self.drop_sets(plan.sets, plan.now.sets, keep).await;
+        self.actual = Some(Actual { sets, ..plan.now });
         Ok(())
+    }
+
+    /// What makes a policy of what is in force.
+    fn plan(&self, policy: &Policy, keep: &Keep<'_>, actual: Actual) -> Plan {
+        let wanted = [
+            render::render(policy, &self.zones, Family::V4, self.sets),
+            render::render(policy, &self.zones, Family::V6, self.sets),
+            render::render_frames(policy),
+        ];
+        let keeps = |rule: &str| names_unknown(rule, policy, keep);
+        let mut now = actual;
+        let mut scripts = <[Scripts; 3]>::default();
+        for ((tool, wanted), scripts) in RULE_TOOLS.into_iter().zip(&wanted).zip(&mut scripts) {
+            let is = now.rules.entry(tool).or_default();
+            let lone = policy.ports.is_empty() && is_top_alone(is);
+            let owned = |table: &str, chain: &str| {
+                (is_ours(tool, table, chain) && !names_kept(chain, policy, keep)) || (chain == TOP && lone)
+            };
+            let how = Rules { owned: &owned, declaration: declaration(tool), keep: &keeps };
+            *scripts = tables::scripts(wanted, is, &how);
+            wanted.onto(is, &how);
+        }
+        let sets = wanted_sets(policy, self.sets);
+        Plan { set_script: set_script(&sets, &now.sets), sets, scripts, now }
     }
 
     /// Removes all of ours, for another firewall has taken over.
@@ -138,7 +149,7 @@ impl Iptables {
             let lone = is_top_alone(tables);
             let owned = |table: &str, chain: &str| is_ours(*tool, table, chain) || (chain == TOP && lone);
             let rules = Rules { owned: &owned, declaration: declaration(*tool), keep: &|_| false };
-            let scripts = scripts(&wanted, tables, &rules);
+            let scripts = tables::scripts(&wanted, tables, &rules);
             left.restore(*tool, &scripts.apply).await?;
             left.restore(*tool, &scripts.clean).await?;
         }
@@ -294,3 +305,6 @@ fn set_script(wanted: &BTreeMap<String, BTreeSet<String>>, actual: &BTreeMap<Str
     }
     script
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,3 +205,6 @@ fn script(wanted: &Rendered, mut actual: Actual, complete: bool) -> (String, Act
     let script = lines.iter().map(|line| format!("{line}\n")).collect();
     (script, actual)
 }
+
+#[cfg(test)]
+mod tests;
