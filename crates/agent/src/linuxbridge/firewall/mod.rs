@@ -43,6 +43,9 @@ pub(super) enum Error {
     Nft(#[from] NftError),
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// As for a moment after the last rule that referred to it has gone.
+    #[error("the sets {0} are in use")]
+    InUse(String),
     #[error("firewall_driver = {driver} cannot work on this host: {reason}")]
     Unusable { driver: &'static str, reason: String },
 }
@@ -276,19 +279,17 @@ impl<K: Kernel> Firewall<K> {
             tracing::error!(device, "the port lets nothing pass, its rules were refused: {reason}; trying again");
         }
         self.dirty = false;
-        if refused.is_empty() {
+        self.refused = refused;
+        let old = std::mem::replace(&mut self.applied, policy);
+        let first = self.complete && !self.settled;
+        if first {
+            self.remove_other().await;
+        }
+        self.settle_connections(&old, first || self.ended).await;
+        if self.refused.is_empty() && (self.settled || !first) {
             self.attempts = 0;
         } else {
             self.postpone();
-        }
-        self.refused = refused;
-        let old = std::mem::replace(&mut self.applied, policy);
-        if self.complete && !self.settled {
-            self.settled = true;
-            self.remove_other().await;
-            self.settle_connections(&old, true).await;
-        } else {
-            self.settle_connections(&old, self.ended).await;
         }
     }
 
@@ -313,14 +314,21 @@ impl<K: Kernel> Firewall<K> {
     }
 
     /// What the other kind of firewall left, which now is in force twice.
-    async fn remove_other(&self) {
+    async fn remove_other(&mut self) {
         let removed = match &self.backend {
             Some(Backend::Iptables(_)) => nftables::remove(&self.kernel).await,
             Some(Backend::Nftables(_)) => Iptables::remove(&self.namespace).await,
             None => Ok(()),
         };
-        if let Err(error) = removed {
-            tracing::warn!("rules of another firewall driver are left: {}", crate::chain(&error));
+        match removed {
+            Ok(()) => self.settled = true,
+            Err(error) => {
+                self.dirty = true;
+                if self.attempts == 0 {
+                    let reason = crate::chain(&error);
+                    tracing::warn!("rules of another firewall driver are left: {reason}; trying again");
+                }
+            }
         }
     }
 }

@@ -153,8 +153,9 @@ impl Iptables {
             left.restore(*tool, &scripts.apply).await?;
             left.restore(*tool, &scripts.clean).await?;
         }
-        left.drop_sets(BTreeMap::new(), actual.sets, &Keep::Nothing).await;
-        Ok(())
+        let used = left.drop_sets(BTreeMap::new(), actual.sets, &Keep::Nothing).await;
+        let names: Vec<String> = used.into_keys().collect();
+        if names.is_empty() { Ok(()) } else { Err(Error::InUse(names.join(", "))) }
     }
 
     async fn restore(&self, tool: Tool, script: &str) -> Result<(), Error> {
