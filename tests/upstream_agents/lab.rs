@@ -213,6 +213,11 @@ impl Lab {
         Ok(())
     }
 
+    /// How often an agent that runs, and those of its make before it, have logged something.
+    pub(super) fn said(&self, host: &'static str, agent: &'static str, what: &str) -> usize {
+        self.agents.get(&(host, agent)).map_or(0, |(_, process)| process.log().matches(what).count())
+    }
+
     /// Plugs in an instance as the compute service's plug-in for Linux bridges does: the bridge is there, and the tap in it.
     pub(super) fn plug(&self, host: &str, port: &Value) -> Result<Plugged> {
         let node = self.node(host);
@@ -233,6 +238,16 @@ impl Lab {
     /// Whom the dnsmasq of a network gives addresses to, one a line.
     pub(super) fn served(&self, network: &str) -> String {
         self.nodes[0].run(&format!("cat /var/lib/neutron/dhcp/{network}/host")).unwrap_or_default()
+    }
+
+    /// Waits until DHCP no longer serves anybody on a network. Upstream's agents would otherwise be in each other's way: one
+    /// deletes the device that the other uses.
+    pub(super) fn until_forgotten(&self, network: &str) {
+        self.until("DHCP has forgotten the instances", || self.served(network).is_empty());
+        if !self.agents.get(&(HOSTS[0], "dhcp")).is_some_and(|(make, _)| *make == Make::Ours) {
+            // It looks at the device after it has written the file, and says nothing when it is done.
+            thread::sleep(Duration::from_secs(3));
+        }
     }
 
     /// The haproxy of a network that lives.

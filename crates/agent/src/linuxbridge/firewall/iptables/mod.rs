@@ -2,6 +2,7 @@
 //! packets to iptables (br_netfilter).
 
 mod render;
+mod sets;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +16,10 @@ use kernel::{
 
 use self::{
     render::{Sets, WRAP},
+    sets::Members,
     tables::{Rules, Scripts, Tables, Wanted},
 };
-use super::{
-    Error, Keep,
-    model::{Family, Mode},
-    policy::Policy,
-};
+use super::{Error, Keep, model::Family, policy::Policy};
 
 /// Zones below are left to other agents, which number them by VLAN.
 const FIRST_ZONE: u16 = 4097;
@@ -30,7 +28,6 @@ const TOP: &str = "neutron-filter-top";
 /// In the order in which a plan has their scripts.
 const RULE_TOOLS: [Tool; 3] = [Tool::Iptables, Tool::Ip6tables, Tool::Ebtables];
 const SETTINGS: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
-const CREATE: [&str; 2] = ["family inet hashsize 1024 maxelem 1048576", "family inet6 hashsize 1024 maxelem 1048576"];
 
 /// See the module.
 pub(super) struct Iptables {
@@ -46,7 +43,7 @@ pub(super) struct Iptables {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Actual {
     rules: BTreeMap<Tool, Tables>,
-    sets: BTreeMap<String, BTreeSet<String>>,
+    sets: Members,
 }
 
 /// What to tell the tools, and what there is then.
@@ -55,7 +52,7 @@ struct Plan {
     /// Of each of [`RULE_TOOLS`].
     scripts: [Scripts; 3],
     /// The sets that are wanted; others are dropped in the end.
-    sets: BTreeMap<String, BTreeSet<String>>,
+    sets: Members,
     /// In force once the scripts have run, with the sets of before.
     now: Actual,
 }
@@ -135,8 +132,8 @@ impl Iptables {
             *scripts = tables::scripts(wanted, is, &how);
             wanted.onto(is, &how);
         }
-        let sets = wanted_sets(policy, self.sets);
-        Plan { set_script: set_script(&sets, &now.sets), sets, scripts, now }
+        let sets = sets::wanted(policy, self.sets);
+        Plan { set_script: sets::script(&sets, &now.sets), sets, scripts, now }
     }
 
     /// Removes all of ours, for another firewall has taken over.
@@ -178,7 +175,7 @@ impl Iptables {
             tokio::try_join!(save(Tool::Iptables), save(Tool::Ip6tables), save(Tool::Ebtables), save(Tool::Ipset))?;
         let texts = [(Tool::Iptables, v4), (Tool::Ip6tables, v6), (Tool::Ebtables, frames)];
         let rules = texts.iter().map(|(tool, text)| (*tool, Tables::parse(text))).collect();
-        Ok(Actual { rules, sets: parse_sets(&sets) })
+        Ok(Actual { rules, sets: sets::parse(&sets) })
     }
 
     /// Zones that a predecessor gave stay as they are, for its connections are in them.
@@ -199,16 +196,10 @@ impl Iptables {
     }
 
     /// Removes sets that no rule refers to any more. One that somebody else uses stays.
-    async fn drop_sets(
-        &self,
-        wanted: BTreeMap<String, BTreeSet<String>>,
-        actual: BTreeMap<String, BTreeSet<String>>,
-        keep: &Keep<'_>,
-    ) -> BTreeMap<String, BTreeSet<String>> {
+    async fn drop_sets(&self, wanted: Members, actual: Members, keep: &Keep<'_>) -> Members {
         let mut left = wanted;
         for (name, members) in actual {
-            let ours = name.starts_with("NIPv4") || name.starts_with("NIPv6");
-            if left.contains_key(&name) || !ours {
+            if left.contains_key(&name) || !sets::is_ours(&name) {
                 continue;
             }
             let kept = !matches!(keep, Keep::Nothing);
@@ -258,53 +249,6 @@ fn zone_of(rule: &str) -> Option<(String, u16)> {
     let zone = rule.split_once("-j CT --zone ")?.1.split(' ').next()?.parse().ok()?;
     let bridge = rule.split(' ').skip_while(|word| *word != "-i").nth(1)?;
     Some((bridge.to_owned(), zone))
-}
-
-fn parse_sets(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut sets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split(' ');
-        let (verb, Some(name)) = (words.next(), words.next()) else { continue };
-        match verb {
-            Some("create") => {
-                sets.entry(name.to_owned()).or_default();
-            }
-            Some("add") => sets.entry(name.to_owned()).or_default().extend(words.next().map(str::to_owned)),
-            _ => {}
-        }
-    }
-    sets
-}
-
-/// The sets that rules refer to. A member that is one address is without its length, as it is listed.
-fn wanted_sets(policy: &Policy, sets: Sets) -> BTreeMap<String, BTreeSet<String>> {
-    if sets == Sets::Expanded || !policy.ports.values().any(|port| port.mode == Mode::Filtered) {
-        return BTreeMap::new();
-    }
-    let text = |net: &ipnet::IpNet| match net.prefix_len() == net.max_prefix_len() {
-        true => net.addr().to_string(),
-        false => net.to_string(),
-    };
-    let set = |key| {
-        let members = policy.members.get(&key).into_iter().flatten().map(text).collect();
-        (render::set_name(&key), members)
-    };
-    policy.used_sets().into_iter().map(set).collect()
-}
-
-fn set_script(wanted: &BTreeMap<String, BTreeSet<String>>, actual: &BTreeMap<String, BTreeSet<String>>) -> String {
-    let mut script = String::new();
-    let empty = BTreeSet::new();
-    for (name, want) in wanted {
-        let is = actual.get(name).unwrap_or(&empty);
-        if !actual.contains_key(name) {
-            let settings = CREATE[usize::from(name.starts_with("NIPv6"))];
-            script.push_str(&format!("create {name} hash:net {settings}\n"));
-        }
-        want.difference(is).for_each(|member| script.push_str(&format!("add {name} {member}\n")));
-        is.difference(want).for_each(|member| script.push_str(&format!("del {name} {member}\n")));
-    }
-    script
 }
 
 #[cfg(test)]

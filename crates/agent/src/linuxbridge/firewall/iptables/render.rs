@@ -346,13 +346,14 @@ pub(super) fn render_frames(policy: &Policy) -> Wanted {
     let mut wanted = Wanted::default();
     let chains = wanted.chains.0.entry("nat".to_owned()).or_default();
     for (device, port) in policy.ports.iter().filter(|(_, port)| port.mode == Mode::Filtered) {
-        let macs: Vec<String> = port.macs().iter().map(ToString::to_string).collect();
         let mac_chain = format!("neutronMAC-{device}");
         // What iptables would not see: rules of addresses and groups are not asked about tagged frames.
         let tagged = format!("-p 802_1Q -i {device} -j DROP");
-        let own = format!("-i {device} --among-src {} -j RETURN", macs.join(","));
-        let rules = [tagged, own, "-j DROP".to_owned()];
-        chains.insert(mac_chain.clone(), rules.into());
+        // One by one: where upstream's agent finds a list (--among-src) as it comes back, it empties the chain before it
+        // lets the port send again, and the port's packets are lost. To rules like these it adds its own.
+        let own = port.macs().into_iter().map(|mac| format!("-s {mac} -i {device} -j RETURN"));
+        let rules = [tagged].into_iter().chain(own).chain(["-j DROP".to_owned()]);
+        chains.insert(mac_chain.clone(), rules.collect());
         let rule = format!("-i {device} -j {mac_chain}");
         wanted.jumps.push(Jump { table: "nat", chain: "PREROUTING", rule, top: true });
         let senders = port.senders_of(Family::V4);

@@ -175,10 +175,10 @@ fn normal(rule: &str) -> String {
                 }
             }
             "-p" => kept.push(format!("-p {}", words.next().map(protocol).unwrap_or_default())),
-            "--among-src" => {
-                let list = words.next().unwrap_or_default();
-                let macs: BTreeSet<String> = list.split(',').map(padded).collect();
-                kept.push(format!("--among-src {}", macs.into_iter().collect::<Vec<_>>().join(",")));
+            "-s" => {
+                let from = words.next().unwrap_or_default();
+                let is_mac = from.matches(':').count() == 5 && !from.contains("::") && !from.contains('/');
+                kept.push(format!("-s {}", if is_mac { padded(from) } else { from.to_ascii_lowercase() }));
             }
             other => kept.push(other.trim_matches('"').to_ascii_lowercase()),
         }
