@@ -13,7 +13,7 @@ help:
 	@echo 'make test   build and pass every test'
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
-	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks; and a virtual machine on our tap'
+	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps'
 	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
@@ -59,6 +59,9 @@ test-vm:
 	@scripts/set-up vm
 	$(IN_VM) -p isospin-kernel --test monitor --test namespace
 	$(IN_VM) -p isospin-agent --test vlan -- --ignored
+	$(IN_VM) -p isospin-agent --lib -- --ignored firewall
+	ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1
+	VM_WITHOUT=nf_conntrack_bridge $(IN_VM) -p isospin-agent --test firewall -- --nocapture a_driver_that_cannot_work
 	$(CARGO) test --locked --test virtual_machine -- --ignored --nocapture --test-threads 1
 
 lint:

@@ -17,12 +17,12 @@ use types::{Mac, NetworkId, NetworkType, PortId, SecurityGroupId, SubnetId, devi
 
 use crate::server::Server;
 
-/// Waits, at most ten seconds, until `done` says yes.
+/// Waits, at most as long as an emulated machine may need, until `done` says yes.
 macro_rules! eventually {
     ($what:expr, $done:expr) => {
         let started = std::time::Instant::now();
         while !$done {
-            assert!(started.elapsed() < std::time::Duration::from_secs(10), "still not: {}", $what);
+            assert!(started.elapsed() < std::time::Duration::from_secs(60), "still not: {}", $what);
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
@@ -86,6 +86,11 @@ impl Lab {
         Self { machine, root, server: Server::start(), network: NetworkId::random(), config }
     }
 
+    /// Instances from now on are on another network.
+    pub fn next_network(&mut self) {
+        self.network = NetworkId::random();
+    }
+
     pub fn agent(&self) -> Agent {
         let (stop, stopped) = oneshot::channel::<()>();
         let run = linuxbridge::run(self.config.clone(), self.server.bus.clone(), async { drop(stopped.await) });
@@ -107,6 +112,7 @@ impl Lab {
         let mac = Mac([0xfa, 0x16, 0x3e, a, b, c]);
         self.server.change(port, |details| {
             details.mac_address = mac;
+            details.mtu = Some(1500);
             let fixed = |ip_address: &IpAddr| FixedIp { subnet_id: SubnetId::random(), ip_address: *ip_address };
             details.fixed_ips = addresses.iter().map(fixed).collect();
             details.port_security_enabled = !groups.is_empty();
@@ -160,6 +166,13 @@ impl Lab {
             .collect::<Vec<_>>()
             .join("\n")
             + &tables
+    }
+}
+
+impl Lab {
+    /// nftables filters.
+    pub async fn has_table(&self) -> bool {
+        !self.root.nft_table_text().await.is_empty()
     }
 }
 
@@ -219,7 +232,7 @@ impl Instance {
     pub fn serve_udp(&self, address: IpAddr, port: u16) {
         let socket = self.namespace.run(|| UdpSocket::bind((address, port))).unwrap().unwrap();
         std::thread::spawn(move || {
-            let mut buffer = [0; 64];
+            let mut buffer = vec![0; 1 << 16];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let _ = socket.send_to(&buffer[..length], from);
             }
@@ -236,18 +249,43 @@ impl Instance {
         tokio::task::spawn_blocking(connect).await.unwrap()
     }
 
+    /// A socket for datagrams from its IPv4 address and this port.
+    pub fn socket(&self, port: u16) -> UdpSocket {
+        let socket = self.namespace.run(|| UdpSocket::bind((self.v4(), port))).unwrap().unwrap();
+        socket.set_read_timeout(Some(NEVER)).unwrap();
+        socket
+    }
+
     pub async fn tcp(&self, to: IpAddr, port: u16) -> bool {
         self.connect(to, port).await.is_some()
     }
 
     /// Whether a datagram is answered.
     pub async fn udp(&self, to: IpAddr, port: u16) -> bool {
+        self.datagram(to, port, 1).await.is_ok()
+    }
+
+    /// Whether a datagram of this length is answered by one that is the same, or what came instead.
+    pub async fn datagram(&self, to: IpAddr, port: u16, length: usize) -> std::io::Result<()> {
         let namespace = self.namespace.clone();
         let ask = move || {
             let any: IpAddr = if to.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
             let socket = namespace.run(|| UdpSocket::bind((any, 0))).unwrap().unwrap();
             socket.set_read_timeout(Some(NEVER)).unwrap();
-            (0..2).any(|_| socket.send_to(b"x", (to, port)).is_ok() && socket.recv(&mut [0; 8]).is_ok())
+            socket.connect((to, port))?;
+            let (sent, mut got) = (vec![b'x'; length], vec![0; length + 1]);
+            let mut last = Ok(());
+            for _ in 0..2 {
+                socket.send(&sent)?;
+                match socket.recv(&mut got) {
+                    Ok(received) => {
+                        assert_eq!(got[..received], sent);
+                        return Ok(());
+                    }
+                    Err(error) => last = Err(error),
+                }
+            }
+            last
         };
         tokio::task::spawn_blocking(ask).await.unwrap()
     }
@@ -262,6 +300,13 @@ impl Instance {
         };
         tokio::task::spawn_blocking(ping).await.unwrap()
     }
+}
+
+/// Whether what this socket sends is answered.
+pub async fn answered(socket: &UdpSocket, to: IpAddr, port: u16) -> bool {
+    let socket = socket.try_clone().unwrap();
+    let ask = move || (0..2).any(|_| socket.send_to(b"x", (to, port)).is_ok() && socket.recv(&mut [0; 8]).is_ok());
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 /// Whether a connection still carries data.

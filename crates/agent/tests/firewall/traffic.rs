@@ -59,6 +59,30 @@ async fn answers_pass_and_ports_without_rules_are_closed() {
     agent.stop().await;
 }
 
+/// Only the first piece of a datagram has ports, and an error about one has none of its own: tracked, they pass with what
+/// they belong to, and with nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pieces_and_errors_pass_with_what_they_belong_to() {
+    const LARGE: usize = 4000;
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let group = lab.group(&rules(&["ingress IPv4 udp 53 54 -", "ingress IPv6 udp 53 54 -"]));
+    let server = lab.instance(&["10.0.0.5", "2001:db8::5"], &[group]).await;
+    let only_out = lab.group(&egress());
+    let client = lab.instance(&["10.0.0.7", "2001:db8::7"], &[only_out]).await;
+    for address in [server.v4(), server.v6()] {
+        server.serve_udp(address, 53);
+        server.serve_udp(address, 55);
+        client.datagram(address, 53, LARGE).await.unwrap_or_else(|error| panic!("{address}: {error}"));
+        // Nobody listens, and the host says so; or the datagram does not even arrive.
+        let refused = client.datagram(address, 54, 1).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        let blocked = client.datagram(address, 55, LARGE).await.unwrap_err();
+        assert_ne!(blocked.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+    agent.stop().await;
+}
+
 /// Members of a group, of an address group, and their changes, between two ports of one host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_of_addresses_are_the_other_side() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kernel::xtables::Tool;
 use types::SecurityGroupId;
 
-use crate::lab::{Lab, alive, egress, eventually, from_group, rule, rules};
+use crate::lab::{Lab, alive, answered, egress, eventually, from_group, rule, rules};
 
 /// Connections that no rule allows any more end with the rule, and no others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,6 +39,44 @@ async fn connections_of_removed_rules_members_and_groups_end() {
     eventually!("the rule's connection ended", !alive(&shell).await);
     assert!(alive(&page).await, "the other connection goes on");
     assert!(!client.tcp(server.v4(), 22).await);
+    agent.stop().await;
+}
+
+/// Two networks with the same addresses, and in each of them the same connection, to the ports: each has a zone of its
+/// own, and what ends in one goes on in the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_networks_with_the_same_addresses_are_apart() {
+    let mut lab = Lab::new().await;
+    let agent = lab.agent();
+    let mut sides = Vec::new();
+    for _ in 0..2 {
+        let group = lab.group(&rules(&["ingress IPv4 udp 53 53 -"]));
+        let server = lab.instance(&["10.0.0.5"], &[group]).await;
+        let client = lab.instance(&["10.0.0.7"], &[]).await;
+        server.serve_udp(server.v4(), 53);
+        let socket = client.socket(4000);
+        sides.push((group, server, socket));
+        lab.next_network();
+    }
+    for (_, server, socket) in &sides {
+        assert!(answered(socket, server.v4(), 53).await);
+    }
+    let root = lab.machine.system.root();
+    let zones = || {
+        let all = kernel::conntrack::list(&root, 4).unwrap();
+        let ours = all.into_iter().filter(|it| it.original.source_port == Some(4000));
+        ours.map(|it| (it.zone, it.mark != 0)).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(zones().len(), 2, "{:?}", zones());
+    assert!(!zones().contains_key(&0), "{:?}", zones());
+
+    let (group, server, socket) = &sides[0];
+    lab.server.set_rules(*group, egress().to_vec());
+    lab.server.rules_updated(*group).await;
+    eventually!("the rule's connection ended", !answered(socket, server.v4(), 53).await);
+    eventually!("its entry says so", zones().values().filter(|ended| **ended).count() == 1);
+    let (_, server, socket) = &sides[1];
+    assert!(answered(socket, server.v4(), 53).await, "the other network's goes on");
     agent.stop().await;
 }
 
