@@ -5,7 +5,10 @@
 //! the chains of ports drop what belongs to it, until it times out, or is allowed again and loses the mark. Entries of
 //! ports that went are forgotten.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use kernel::{
     Namespace,
@@ -15,13 +18,20 @@ use kernel::{
 use super::{
     model::{Direction, Flow, Port},
     policy::Policy,
+    zones::Zones,
 };
 
 /// The mark of connections that ended.
 pub(super) const ENDED: u32 = 0x0069_736f;
 
-/// Addresses whose connections are in doubt, by zone, with the port that has the address now, if any.
-pub(super) type Doubtful = BTreeMap<(u16, IpAddr), Option<Port>>;
+/// Whose connections are in doubt.
+#[derive(Debug, Default)]
+pub(super) struct Doubtful {
+    /// Addresses by zone, with the port that has the address now, if any.
+    addresses: BTreeMap<(u16, IpAddr), Option<Port>>,
+    /// Zones of networks of which this host has no port any more.
+    pub abandoned: BTreeSet<u16>,
+}
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,19 +44,14 @@ pub(super) enum Fate {
 }
 
 /// The addresses of ports that allow less than before. `ports` are as they were.
-pub(super) fn doubtful(
-    new: &Policy,
-    old: &Policy,
-    ports: Vec<(&String, &Port)>,
-    zone: impl Fn(&str) -> Option<u16>,
-) -> Doubtful {
-    let mut doubtful = Doubtful::new();
+pub(super) fn doubtful(new: &Policy, old: &Policy, ports: Vec<(&String, &Port)>, zones: &Zones) -> Doubtful {
+    let mut doubtful = Doubtful::default();
     for (device, port) in ports {
         let was = old.ports.get(device).into_iter().flat_map(|port| &port.addresses);
         for address in was.chain(&port.addresses) {
-            let Some(zone) = zone(&port.bridge) else { continue };
+            let Some(zone) = zones.of(&port.bridge) else { continue };
             let owner = |other: &&Port| other.bridge == port.bridge && other.addresses.contains(address);
-            doubtful.insert((zone, *address), new.ports.values().find(|other| owner(other)).cloned());
+            doubtful.addresses.insert((zone, *address), new.ports.values().find(|other| owner(other)).cloned());
         }
     }
     doubtful
@@ -64,10 +69,13 @@ pub(super) fn fate(policy: &Policy, doubtful: &Doubtful, connection: &Connection
         icmp: connection.icmp,
     };
     let ends = [(flow.source, Direction::Egress), (flow.destination, Direction::Ingress)];
-    let found = ends.map(|(address, direction)| Some((doubtful.get(&(connection.zone, address))?, direction)));
+    let found =
+        ends.map(|(address, direction)| Some((doubtful.addresses.get(&(connection.zone, address))?, direction)));
     let found: Vec<_> = found.into_iter().flatten().collect();
     let refuses = |port: &Port, direction| !connection.is_related && !policy.allows(port, direction, &flow);
-    if found.is_empty() {
+    if doubtful.abandoned.contains(&connection.zone) {
+        Fate::Forgotten
+    } else if found.is_empty() {
         Fate::Stays
     } else if found.iter().any(|(port, _)| port.is_none()) {
         Fate::Forgotten
@@ -83,7 +91,7 @@ pub(super) fn fate(policy: &Policy, doubtful: &Doubtful, connection: &Connection
 /// Ends what has to end, and brings back what is allowed again. The kernel's list is read only if there is a doubt.
 /// Whether some of what is left has ended.
 pub(super) async fn settle(namespace: &Namespace, policy: &Policy, doubtful: Doubtful) -> kernel::Result<bool> {
-    if doubtful.is_empty() {
+    if doubtful.addresses.is_empty() && doubtful.abandoned.is_empty() {
         return Ok(false);
     }
     let (namespace, policy) = (namespace.clone(), policy.clone());

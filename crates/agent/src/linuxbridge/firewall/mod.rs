@@ -16,6 +16,7 @@ mod nftables;
 mod policy;
 #[cfg(test)]
 mod testing;
+mod zones;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ use kernel::{Kernel, Namespace, nft::NftError, process::ProcessError};
 use rpc::{l2::PortDetails, security_group::SecurityGroupInfo};
 use tokio::time::Instant;
 
-use self::{iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy};
+use self::{iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy, zones::Zones};
 use super::config::{Firewall as Settings, FirewallDriver};
 
 /// Pause before rules that were refused are tried again; doubled by each further refusal.
@@ -74,6 +75,15 @@ impl Keep<'_> {
 enum Backend<K> {
     Iptables(Iptables),
     Nftables(Nftables<K>),
+}
+
+impl<K: Kernel> Backend<K> {
+    fn zones(&mut self) -> Option<&mut Zones> {
+        match self {
+            Self::Iptables(iptables) => Some(iptables.zones()),
+            Self::Nftables(nftables) => nftables.zones(),
+        }
+    }
 }
 
 /// The firewall of a host.
@@ -295,18 +305,21 @@ impl<K: Kernel> Firewall<K> {
 
     /// Of ports that allow less than before, or of all.
     async fn settle_connections(&mut self, old: &Policy, all: bool) {
-        let zone = |bridge: &str| match &self.backend {
-            Some(Backend::Iptables(iptables)) => iptables.zone(bridge),
-            Some(Backend::Nftables(nftables)) => nftables.zone(bridge),
-            None => None,
-        };
+        let Some(zones) = self.backend.as_mut().and_then(Backend::zones) else { return };
         let mut ports = self.applied.shrunk(old);
         if all {
             ports.extend(&self.applied.ports);
         }
-        let doubtful = connections::doubtful(&self.applied, old, ports, zone);
+        let mut doubtful = connections::doubtful(&self.applied, old, ports, zones);
+        if self.complete {
+            doubtful.abandoned = zones.abandoned(&self.applied);
+        }
+        let abandoned = doubtful.abandoned.clone();
         match connections::settle(&self.namespace, &self.applied, doubtful).await {
-            Ok(ended) => self.ended |= ended,
+            Ok(ended) => {
+                self.ended |= ended;
+                zones.release(&abandoned);
+            }
             Err(error) => {
                 tracing::warn!("connections that are no longer allowed may go on: {}", crate::chain(&error));
             }

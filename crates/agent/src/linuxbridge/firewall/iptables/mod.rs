@@ -5,7 +5,7 @@ mod render;
 mod sets;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kernel::{
     Namespace,
@@ -19,10 +19,8 @@ use self::{
     sets::Members,
     tables::{Rules, Scripts, Tables, Wanted},
 };
-use super::{Error, Keep, model::Family, policy::Policy};
+use super::{Error, Keep, model::Family, policy::Policy, zones::Zones};
 
-/// Zones below are left to other agents, which number them by VLAN.
-const FIRST_ZONE: u16 = 4097;
 /// The chain that upstream's agents share.
 const TOP: &str = "neutron-filter-top";
 /// In the order in which a plan has their scripts.
@@ -33,8 +31,7 @@ const SETTINGS: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/b
 pub(super) struct Iptables {
     namespace: Namespace,
     sets: Sets,
-    /// By bridge.
-    zones: BTreeMap<String, u16>,
+    zones: Zones,
     /// None when it has to be read, again.
     actual: Option<Actual>,
 }
@@ -55,6 +52,14 @@ struct Plan {
     sets: Members,
     /// In force once the scripts have run, with the sets of before.
     now: Actual,
+}
+
+impl Actual {
+    /// Zones that rules give.
+    fn zones(&self) -> Vec<(String, u16)> {
+        let raw = self.rules.values().filter_map(|tables| tables.find("raw", &format!("{WRAP}-PREROUTING")));
+        raw.flatten().filter_map(|rule| zone_of(rule)).collect()
+    }
 }
 
 impl Iptables {
@@ -78,7 +83,7 @@ impl Iptables {
             }
         }
         let sets = if ipset { Sets::Ipset } else { Sets::Expanded };
-        Ok(Self { namespace, sets, zones: BTreeMap::new(), actual: None })
+        Ok(Self { namespace, sets, zones: Zones::default(), actual: None })
     }
 
     /// What is in force is read anew before the next change.
@@ -86,9 +91,9 @@ impl Iptables {
         self.actual = None;
     }
 
-    /// The zone of a bridge's connections.
-    pub(super) fn zone(&self, bridge: &str) -> Option<u16> {
-        self.zones.get(bridge).copied()
+    /// The zones of connections.
+    pub(super) fn zones(&mut self) -> &mut Zones {
+        &mut self.zones
     }
 
     /// Puts a policy in force: nothing of it, on an error, or all but what is left over to remove.
@@ -97,7 +102,7 @@ impl Iptables {
             Some(actual) => actual,
             None => self.read().await?,
         };
-        self.choose_zones(policy, &actual);
+        self.zones.choose(policy, actual.zones());
         let plan = self.plan(policy, keep, actual);
         self.restore(Tool::Ipset, &plan.set_script).await?;
         let [v4, v6, frames] = &plan.scripts;
@@ -138,7 +143,7 @@ impl Iptables {
 
     /// Removes all of ours, for another firewall has taken over.
     pub(super) async fn remove(namespace: &Namespace) -> Result<(), Error> {
-        let left = Self { namespace: namespace.clone(), sets: Sets::Expanded, zones: BTreeMap::new(), actual: None };
+        let left = Self { namespace: namespace.clone(), sets: Sets::Expanded, zones: Zones::default(), actual: None };
         let actual = left.read().await?;
         for (tool, tables) in &actual.rules {
             let mut wanted = Wanted::default();
@@ -176,23 +181,6 @@ impl Iptables {
         let texts = [(Tool::Iptables, v4), (Tool::Ip6tables, v6), (Tool::Ebtables, frames)];
         let rules = texts.iter().map(|(tool, text)| (*tool, Tables::parse(text))).collect();
         Ok(Actual { rules, sets: sets::parse(&sets) })
-    }
-
-    /// Zones that a predecessor gave stay as they are, for its connections are in them.
-    fn choose_zones(&mut self, policy: &Policy, actual: &Actual) {
-        if self.zones.is_empty() {
-            let raw = actual.rules.values().filter_map(|tables| tables.find("raw", &format!("{WRAP}-PREROUTING")));
-            self.zones = raw.flatten().filter_map(|rule| zone_of(rule)).collect();
-        }
-        let used: BTreeSet<&String> = policy.ports.values().map(|port| &port.bridge).collect();
-        for bridge in used {
-            if self.zones.contains_key(bridge) {
-                continue;
-            }
-            let taken: BTreeSet<u16> = self.zones.values().copied().collect();
-            let free = (FIRST_ZONE..=u16::MAX).find(|zone| !taken.contains(zone));
-            self.zones.extend(free.map(|zone| (bridge.clone(), zone)));
-        }
     }
 
     /// Removes sets that no rule refers to any more. One that somebody else uses stays.

@@ -19,6 +19,7 @@ use super::{
         connections::ENDED,
         model::{Direction, Family, Mode, Port, Remote, Rule, has_ports},
         policy::{Policy, SetKey},
+        zones::Zones,
     },
     tables::{Jump, Wanted},
 };
@@ -60,7 +61,7 @@ pub(super) fn set_name((group, family): &SetKey) -> String {
 }
 
 /// The chains of one family.
-pub(super) fn render(policy: &Policy, zones: &BTreeMap<String, u16>, family: Family, sets: Sets) -> Wanted {
+pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets) -> Wanted {
     let mut wanted = Wanted::default();
     let tables = &mut wanted.chains;
     if policy.ports.is_empty() {
@@ -123,7 +124,7 @@ fn bridged(end: &str, device: &str, target: &str) -> String {
 }
 
 /// In which zone connections are tracked, or that they are not: only where no port of the network wants it.
-fn tracking(policy: &Policy, zones: &BTreeMap<String, u16>, device: &str, port: &Port) -> Vec<String> {
+fn tracking(policy: &Policy, zones: &Zones, device: &str, port: &Port) -> Vec<String> {
     let short: String = device.chars().skip(4).collect();
     let stateful =
         |other: &&Port| other.bridge == port.bridge && other.mode == Mode::Filtered && !policy.is_stateless(other);
@@ -131,7 +132,7 @@ fn tracking(policy: &Policy, zones: &BTreeMap<String, u16>, device: &str, port: 
         let remark = format!("-m comment --comment \"Make {short} stateless\"");
         return vec![format!("-m physdev --physdev-in {device} {remark} -j CT --notrack")];
     }
-    let Some(zone) = zones.get(&port.bridge) else { return Vec::new() };
+    let Some(zone) = zones.of(&port.bridge) else { return Vec::new() };
     let bridge = &port.bridge;
     let remark = format!("-m comment --comment \"Set zone for {short}\"");
     let matches = [

@@ -11,7 +11,7 @@ use crate::linuxbridge::firewall::testing::policy;
 async fn left_to_do(driver: &Iptables, policy: &Policy) -> Vec<String> {
     let mut next = Iptables::open(driver.namespace.clone(), driver.sets == Sets::Ipset).unwrap();
     let actual = next.read().await.unwrap();
-    next.choose_zones(policy, &actual);
+    next.zones.choose(policy, actual.zones());
     let before = actual.sets.clone();
     let plan = next.plan(policy, &Keep::Nothing, actual);
     let mut scripts: Vec<String> = vec![plan.set_script];

@@ -12,20 +12,18 @@ use kernel::{Kernel, nft::Table};
 use sha2::{Digest, Sha256};
 
 use self::render::{Rendered, render};
-use super::{Error, Keep, policy::Policy};
+use super::{Error, Keep, policy::Policy, zones::Zones};
 
 const FAMILY: &str = "bridge";
 /// The table's name.
 const TABLE: &str = "isospin_ports";
-const FIRST_ZONE: u16 = 4097;
 
 /// See the module.
 pub(super) struct Nftables<K> {
     kernel: K,
     /// Connections are tracked.
     tracking: bool,
-    /// By bridge.
-    zones: BTreeMap<String, u16>,
+    zones: Zones,
     /// None when it has to be read, again.
     actual: Option<Actual>,
 }
@@ -52,7 +50,7 @@ impl<K: Kernel> Nftables<K> {
             true => format!("this kernel does not track connections on bridges (nf_conntrack_bridge): {error}"),
             false => crate::chain(&error),
         })?;
-        Ok(Self { kernel, tracking, zones: BTreeMap::new(), actual: None })
+        Ok(Self { kernel, tracking, zones: Zones::default(), actual: None })
     }
 
     /// What is in force is read anew before the next change.
@@ -60,9 +58,9 @@ impl<K: Kernel> Nftables<K> {
         self.actual = None;
     }
 
-    /// The zone of a bridge's connections.
-    pub(super) fn zone(&self, bridge: &str) -> Option<u16> {
-        self.zones.get(bridge).copied().filter(|_| self.tracking)
+    /// The zones of connections; none where they are not tracked.
+    pub(super) fn zones(&mut self) -> Option<&mut Zones> {
+        self.tracking.then_some(&mut self.zones)
     }
 
     /// Puts a policy in force, whole or not at all.
@@ -71,8 +69,8 @@ impl<K: Kernel> Nftables<K> {
             Some(actual) => actual,
             None => Actual::of(self.kernel.nft_table(FAMILY, TABLE).await?),
         };
-        self.choose_zones(policy, &actual);
-        let wanted = render(policy, self.zones.iter().filter(|_| self.tracking), self.tracking);
+        self.zones.choose(policy, actual.zones());
+        let wanted = render(policy, self.zones.used(policy).filter(|_| self.tracking), self.tracking);
         let complete = matches!(keep, Keep::Nothing);
         if policy.ports.is_empty() && complete {
             if actual.exists {
@@ -89,27 +87,6 @@ impl<K: Kernel> Nftables<K> {
         self.actual = Some(now);
         Ok(())
     }
-
-    /// Zones that a predecessor gave stay as they are, for its connections are in them.
-    fn choose_zones(&mut self, policy: &Policy, actual: &Actual) {
-        if self.zones.is_empty() {
-            let found = actual.sets.get(render::ZONES).into_iter().flatten();
-            let zone = |element: &String| {
-                let (bridge, zone) = element.split_once(" : ")?;
-                Some((bridge.trim_matches('"').to_owned(), zone.parse().ok()?))
-            };
-            self.zones = found.filter_map(zone).collect();
-        }
-        let used: BTreeSet<&String> = policy.ports.values().map(|port| &port.bridge).collect();
-        self.zones.retain(|bridge, _| used.contains(bridge));
-        for bridge in used {
-            let taken: BTreeSet<u16> = self.zones.values().copied().collect();
-            let free = (FIRST_ZONE..=u16::MAX).find(|zone| !taken.contains(zone));
-            if let (false, Some(zone)) = (self.zones.contains_key(bridge), free) {
-                self.zones.insert(bridge.clone(), zone);
-            }
-        }
-    }
 }
 
 /// Removes the table, for another firewall has taken over. Where there is no nftables there is none.
@@ -122,6 +99,15 @@ pub(super) async fn remove<K: Kernel>(kernel: &K) -> Result<(), Error> {
 }
 
 impl Actual {
+    /// Zones that the table gives.
+    fn zones(&self) -> Vec<(String, u16)> {
+        let zone = |element: &String| {
+            let (bridge, zone) = element.split_once(" : ")?;
+            Some((bridge.trim_matches('"').to_owned(), zone.parse().ok()?))
+        };
+        self.sets.get(render::ZONES).into_iter().flatten().filter_map(zone).collect()
+    }
+
     fn of(table: Option<Table>) -> Self {
         let Some(table) = table else { return Self::default() };
         let chains = table.chains.into_iter().map(|(name, chain)| {

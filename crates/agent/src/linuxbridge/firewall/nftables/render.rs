@@ -50,11 +50,7 @@ impl Set {
 }
 
 /// The whole table.
-pub(super) fn render<'z>(
-    policy: &Policy,
-    zones: impl Iterator<Item = (&'z String, &'z u16)>,
-    tracking: bool,
-) -> Rendered {
+pub(super) fn render<'z>(policy: &Policy, zones: impl Iterator<Item = (&'z String, u16)>, tracking: bool) -> Rendered {
     let mut rendered = Rendered::default();
     let map = |definition| Set { is_map: true, definition, elements: BTreeSet::new() };
     let (mut from, mut to) = (map("type ifname : verdict;"), map("type ifname : verdict;"));
