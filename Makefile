@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-live a Debian with systemd, emulated, in which that package lives: started, restarted, killed, upgraded, purged'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
 	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
+	@echo 'make bench-members  how soon a new member of a group of 2,000 is let in on other hosts, and what they touch for it'
 
 run:
 	@scripts/set-up run
@@ -95,3 +96,8 @@ bench-dataplane:
 	@scripts/set-up test
 	@scripts/set-up dataplane
 	$(CARGO) test --locked --test dataplane -- --ignored --nocapture --test-threads 1
+
+bench-members:
+	@scripts/set-up test
+	$(CARGO) build --release --locked --bin isospin
+	ISOSPIN_PROGRAM=$(abspath $(TARGET))/release/isospin $(CARGO) test --locked --test reachability -- --ignored --nocapture a_new_member

@@ -1,5 +1,7 @@
 //! Changes of what the API says, of where instances are, and of who runs.
 
+mod router;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use testkit::{
@@ -15,29 +17,45 @@ use crate::scene::{BEYOND, Scene, TENANTS};
 pub(crate) enum Change {
     AddRule,
     RemoveRule,
+    AddressGroup,
     Groups,
     PortSecurity,
     PortAdmin,
     Pairs,
     Move,
+    Replace,
     Restart,
     Crash,
     RestartServer,
     Associate,
     Disassociate,
+    FloatingIp,
     Routes,
     RouterAdmin,
+    Gateway,
     Snat,
     Interface,
+    Reschedule,
 }
 
-const ALWAYS: &[Change] = &[Change::PortAdmin, Change::Move, Change::Restart, Change::Crash, Change::RestartServer];
+const ALWAYS: &[Change] = &[
+    Change::PortAdmin,
+    Change::Move,
+    Change::Move,
+    Change::Replace,
+    Change::Restart,
+    Change::Crash,
+    Change::Crash,
+    Change::RestartServer,
+];
 const FILTERED: &[Change] = &[
     Change::AddRule,
     Change::AddRule,
     Change::AddRule,
     Change::RemoveRule,
     Change::RemoveRule,
+    Change::AddressGroup,
+    Change::AddressGroup,
     Change::Groups,
     Change::Groups,
     Change::PortSecurity,
@@ -48,10 +66,14 @@ const ROUTED: &[Change] = &[
     Change::Associate,
     Change::Associate,
     Change::Disassociate,
+    Change::FloatingIp,
     Change::Routes,
     Change::RouterAdmin,
+    Change::Gateway,
     Change::Snat,
     Change::Interface,
+    Change::Interface,
+    Change::Reschedule,
 ];
 
 impl Change {
@@ -68,21 +90,26 @@ impl Change {
         match self {
             Self::AddRule => add_rule(&api, dice),
             Self::RemoveRule => remove_rule(&api, dice),
+            Self::AddressGroup => address_group(&api, dice),
             Self::Groups => groups(&api, scene, dice),
             Self::PortSecurity => port_security(&api, scene, dice),
             Self::PortAdmin => port_admin(&api, scene, dice),
             Self::Pairs => pairs(&api, scene, dice),
             Self::Move => migrate(scene, dice),
+            Self::Replace => replace(scene, dice),
             Self::Restart | Self::Crash => agent(scene, dice, self == Self::Crash),
             Self::RestartServer => {
                 scene.cloud.restart_server()?;
                 Ok(Some("the server is killed and started again".to_owned()))
             }
-            Self::Associate | Self::Disassociate => floating(&api, scene, dice, self == Self::Associate),
-            Self::Routes => routes(&api, dice),
-            Self::RouterAdmin => router_admin(&api, dice),
-            Self::Snat => snat(scene, &api, dice),
-            Self::Interface => interface(&api, dice),
+            Self::Associate | Self::Disassociate => router::floating(&api, scene, dice, self == Self::Associate),
+            Self::FloatingIp => router::floating_ip(&api, dice),
+            Self::Routes => router::routes(&api, dice),
+            Self::RouterAdmin => router::admin(&api, dice),
+            Self::Gateway => router::gateway(scene, &api, dice),
+            Self::Snat => router::snat(scene, &api, dice),
+            Self::Interface => router::interface(&api, dice),
+            Self::Reschedule => router::reschedule(&api, dice),
         }
     }
 }
@@ -90,7 +117,9 @@ impl Change {
 /// Sends a change that the API may refuse; what came of it.
 fn attempt(api: &Client, method: &str, path: &str, body: &Value) -> Result<Option<String>> {
     let answer = api.json(method, path, body)?;
-    anyhow::ensure!(answer.status < 300 || answer.status == 409, "{method} {path} {body}: {}", answer.text());
+    // A route needs an interface to its next hop.
+    let may_be = answer.status == 409 || answer.json()["NeutronError"]["type"] == "InvalidRoutes";
+    anyhow::ensure!(answer.status < 300 || may_be, "{method} {path} {body}: {}", answer.text());
     // What is refused changes nothing, so there is nothing to look at.
     Ok((answer.status < 300).then(|| format!("{method} {path} {body}")))
 }
@@ -131,11 +160,12 @@ fn add_rule(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
         }
         _ => {}
     }
-    match dice.below(4) {
+    match dice.below(5) {
         0 => rule["remote_group_id"] = json!(id(other)),
+        2 => rule["remote_address_group_id"] = json!(api.list("address-groups", &format!("?name={tenant}"))?[0]["id"]),
         1 => {
             let prefixes = if v6 {
-                ["fd00:a1::/64", "fd00:2::/64", "2001:db8:cafe::/64"]
+                ["fd00:a1::/64", "fd00:2::/120", "2001:db8:cafe::/64"]
             } else {
                 ["10.0.1.0/25", "10.0.2.0/24", "203.0.113.0/24"]
             };
@@ -159,6 +189,19 @@ fn remove_rule(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
     let Some(rule) = dice.pick(&rules) else { return Ok(None) };
     api.delete("security-group-rules", &id(rule))?;
     Ok(Some(format!("remove the rule {rule}")))
+}
+
+/// Prefixes come into the tenant's address group, or go.
+fn address_group(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
+    let Some(tenant) = dice.pick(&TENANTS) else { return Ok(None) };
+    let group = api.list("address-groups", &format!("?name={tenant}"))?.swap_remove(0);
+    let prefixes =
+        ["10.0.1.0/25", "10.0.2.128/25", "203.0.113.0/24", "fd00:a1::/64", "fd00:2::/120", "198.51.100.7/32"];
+    let Some(prefix) = dice.pick(&prefixes) else { return Ok(None) };
+    let has = group["addresses"].as_array().is_some_and(|addresses| addresses.contains(&json!(prefix)));
+    let verb = if has { "remove" } else { "add" };
+    let path = format!("/v2.0/address-groups/{}/{verb}_addresses", id(&group));
+    attempt(api, "PUT", &path, &json!({"addresses": [prefix]}))
 }
 
 fn groups(api: &Client, scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
@@ -221,6 +264,16 @@ fn migrate(scene: &mut Scene, dice: &mut Dice) -> Result<Option<String>> {
     Ok(Some(format!("{} moves from {now} to {host}", scene.instances[index].name)))
 }
 
+/// An instance is deleted and another takes its place.
+fn replace(scene: &mut Scene, dice: &mut Dice) -> Result<Option<String>> {
+    let index = dice.below(scene.instances.len());
+    let name = scene.instances[index].name.clone();
+    // In which order is nobody's promise.
+    let port_first = dice.below(2) == 0;
+    scene.replace(index, port_first)?;
+    Ok(Some(format!("{name} is another one; {} went first", if port_first { "its port" } else { "its card" })))
+}
+
 /// An agent ends. Nothing may be lost while it is away, nor when it is back.
 fn agent(scene: &mut Scene, dice: &mut Dice, crash: bool) -> Result<Option<String>> {
     let Some((host, kind)) = dice.pick(&scene.cloud.agents()).copied() else { return Ok(None) };
@@ -231,64 +284,4 @@ fn agent(scene: &mut Scene, dice: &mut Dice, crash: bool) -> Result<Option<Strin
     scene.settles()?;
     scene.cloud.start_agent(host, kind)?;
     Ok(Some(format!("the {kind} agent on {host} {} and is started again", if crash { "is killed" } else { "ends" })))
-}
-
-fn floating(api: &Client, scene: &Scene, dice: &mut Dice, associate: bool) -> Result<Option<String>> {
-    let Some(tenant) = dice.pick(&TENANTS) else { return Ok(None) };
-    let mut all = api.list("floatingips", &format!("?project_id={tenant}"))?;
-    all.sort_by_key(|floating| text(floating, "floating_ip_address"));
-    let Some(floating) = dice.pick(&all) else { return Ok(None) };
-    let own: Vec<_> = scene.instances.iter().filter(|instance| instance.name.starts_with(tenant)).collect();
-    let to = dice.pick(&own).filter(|_| associate);
-    let port = to.map(|instance| instance.port.clone());
-    let answer =
-        api.json("PUT", &format!("/v2.0/floatingips/{}", id(floating)), &json!({"floatingip": {"port_id": port}}))?;
-    // A fixed address takes one floating IP on one router, and a router must lead to it.
-    anyhow::ensure!(matches!(answer.status, 200 | 404 | 409), "{}", answer.text());
-    let name = to.map_or("nobody", |instance| instance.name.as_str());
-    Ok((answer.status == 200).then(|| format!("{} is of {name}", text(floating, "floating_ip_address"))))
-}
-
-fn routes(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
-    let Some(router) = one(api, dice, "routers", "")? else { return Ok(None) };
-    let tenant = text(&router, "name");
-    let ports = api.list("ports", &format!("?name={tenant}1-{}", HOSTS[0]))?;
-    let fixed = ports.first().and_then(|port| port["fixed_ips"].as_array()).cloned().unwrap_or_default();
-    let v4 = fixed.iter().map(|one| text(one, "ip_address")).find(|address| address.contains('.'));
-    let route = json!({"destination": format!("{BEYOND}/32"), "nexthop": v4});
-    let is_there = router["routes"].as_array().is_some_and(|routes| !routes.is_empty());
-    let routes = if is_there { json!([]) } else { json!([route]) };
-    attempt(api, "PUT", &format!("/v2.0/routers/{}", id(&router)), &json!({"router": {"routes": routes}}))
-}
-
-fn router_admin(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
-    let Some(router) = one(api, dice, "routers", "")? else { return Ok(None) };
-    let up = router["admin_state_up"] == false;
-    attempt(api, "PUT", &format!("/v2.0/routers/{}", id(&router)), &json!({"router": {"admin_state_up": up}}))
-}
-
-fn snat(scene: &mut Scene, api: &Client, dice: &mut Dice) -> Result<Option<String>> {
-    let Some(router) = one(api, dice, "routers", "")? else { return Ok(None) };
-    let gateway = &router["external_gateway_info"];
-    let mut changed = json!({"network_id": gateway["network_id"], "enable_snat": gateway["enable_snat"] == false});
-    changed["external_fixed_ips"] = gateway["external_fixed_ips"].clone();
-    let body = json!({"router": {"external_gateway_info": changed}});
-    let done = attempt(api, "PUT", &format!("/v2.0/routers/{}", id(&router)), &body)?;
-    scene.way_back(api)?;
-    Ok(done)
-}
-
-/// An interface goes, or one that went comes back.
-fn interface(api: &Client, dice: &mut Dice) -> Result<Option<String>> {
-    let Some(router) = one(api, dice, "routers", "")? else { return Ok(None) };
-    let Some(subnet) = one(api, dice, "subnets", &format!("?project_id={}", text(&router, "name")))? else {
-        return Ok(None);
-    };
-    let ports = api.list("ports", &format!("?device_id={}", id(&router)))?;
-    let has = |port: &Value| {
-        port["fixed_ips"].as_array().is_some_and(|ips| ips.iter().any(|ip| ip["subnet_id"] == subnet["id"]))
-    };
-    let verb = if ports.iter().any(has) { "remove" } else { "add" };
-    let path = format!("/v2.0/routers/{}/{verb}_router_interface", id(&router));
-    attempt(api, "PUT", &path, &json!({"subnet_id": id(&subnet)}))
 }

@@ -12,7 +12,9 @@
 )]
 
 mod change;
+mod ending;
 mod frame;
+mod membership;
 mod model;
 mod probe;
 mod scene;
@@ -57,10 +59,19 @@ fn packets_do_what_the_api_says_through_random_changes() {
         }
     }
     println!("{changes} changes in {:?}", began.elapsed());
-    assert_eq!(scene.cloud.errors(), Vec::<String>::new());
+    let cloud = scene.end(&mut dice).unwrap_or_else(|error| panic!("seed {seed}, at the end: {error:#}"));
+    assert_eq!(cloud.errors(), Vec::<String>::new());
 }
 
 #[test]
 fn nobody_is_pretended_to_be() {
     spoofing::run("auto").unwrap();
+}
+
+/// `ISOSPIN_PROGRAM`: the program that is measured, if not the one that this was built with.
+#[test]
+#[ignore = "a measurement: make bench-members"]
+fn a_new_member_of_a_large_group_is_let_in_at_once() {
+    let program = std::env::var("ISOSPIN_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned());
+    membership::run_all(&program).unwrap();
 }

@@ -20,6 +20,7 @@ use testkit::{
 };
 
 use crate::{
+    ending::Before,
     model::{Answer, At, Carries, Machine, State, World},
     probe::{Heard, Prober, Question, SERVED},
 };
@@ -64,6 +65,7 @@ pub(crate) struct Scene {
     pub(crate) instances: Vec<Instance>,
     prober: Prober,
     outside: Option<Machine>,
+    pub(crate) before: Before,
 }
 
 impl Scene {
@@ -72,7 +74,8 @@ impl Scene {
         let began = Instant::now();
         let cloud = plan.start()?;
         println!("the cloud stands after {:?}", began.elapsed());
-        let mut scene = Self { parts, cloud, instances: Vec::new(), prober: Prober::new()?, outside: None };
+        let before = Before::look(&cloud)?;
+        let mut scene = Self { parts, cloud, instances: Vec::new(), prober: Prober::new()?, outside: None, before };
         let api = scene.cloud.api();
         if parts.routed {
             scene.external(&api)?;
@@ -158,12 +161,43 @@ impl Scene {
                 )?;
             }
         }
+        let prefixes = json!(["10.0.2.0/24", "fd00:2::/64"]);
+        api.create("address-groups", json!({"name": tenant, "project_id": tenant, "addresses": prefixes}))?;
         Ok(vec![web, data, plain])
+    }
+
+    /// Another instance takes the place of one that is deleted: same name, groups and host, other addresses, since
+    /// neighbours may remember whose the old ones were.
+    pub(crate) fn replace(&mut self, index: usize, port_first: bool) -> Result<()> {
+        let api = self.cloud.api();
+        let (old, node) = (&self.instances[index], self.cloud.node(self.instances[index].host));
+        let was = api.show("ports", &old.port)?;
+        if port_first {
+            api.delete("ports", &old.port)?;
+        }
+        node.unplug(&old.plugged)?;
+        if !port_first {
+            api.delete("ports", &old.port)?;
+        }
+        let subnets = api.list("subnets", "")?;
+        let fixed =
+            was["fixed_ips"].as_array().context("a port has addresses")?.iter().map(|one| another(one, &subnets));
+        let mut attributes = json!({"fixed_ips": fixed.collect::<Result<Vec<_>>>()?});
+        for kept in ["name", "network_id", "project_id", "binding:host_id", "device_id", "device_owner"] {
+            attributes[kept] = was[kept].clone();
+        }
+        attributes["port_security_enabled"] = was["port_security_enabled"].clone();
+        attributes["security_groups"] = was["security_groups"].clone();
+        let port = api.create("ports", attributes)?;
+        let instance = Instance::boot(&self.cloud, old.host, &port, &subnets)?;
+        self.prober.serve(&instance.name, &instance.plugged.instance.namespace, &instance.machine.addresses)?;
+        self.instances[index] = instance;
+        Ok(())
     }
 
     /// Three instances on each network, one on each host.
     fn boot_all(&mut self, api: &Client) -> Result<()> {
-        let networks = api.list("networks", "")?;
+        let (networks, subnets) = (api.list("networks", "")?, api.list("subnets", "")?);
         let mut ports = Vec::new();
         for tenant in TENANTS {
             let groups = if self.parts.filtered { self.groups(api, tenant)? } else { Vec::new() };
@@ -173,6 +207,7 @@ impl Scene {
                 let mut attributes = json!({
                     "name": format!("{}-{host}", text(network, "name")), "network_id": id(network), "project_id": tenant,
                     "binding:host_id": host, "device_id": format!("vm-{host}"), "device_owner": "compute:nova",
+                    "fixed_ips": places(&subnets, network, place),
                 });
                 match groups.get(place) {
                     Some(group) => attributes["security_groups"] = json!([group]),
@@ -181,7 +216,6 @@ impl Scene {
                 ports.push((host, api.create("ports", attributes)?));
             }
         }
-        let subnets = api.list("subnets", "")?;
         let booted = thread::scope(|scope| {
             let boot = |(host, port): &(&'static str, Value)| {
                 let (cloud, subnets, host, port) = (&self.cloud, &subnets, *host, port.clone());
@@ -213,8 +247,11 @@ impl Scene {
             }
             let instance =
                 self.instances.iter().find(|instance| instance.name.starts_with(tenant)).context("booted")?;
-            for port in [Some(instance.port.clone()), None] {
-                let attributes = json!({"floating_network_id": external, "port_id": port, "project_id": tenant});
+            for (number, port) in [Some(instance.port.clone()), None].into_iter().enumerate() {
+                let attributes = json!({
+                    "floating_network_id": external, "port_id": port, "project_id": tenant,
+                    "description": format!("{tenant}{number}"),
+                });
                 api.create("floatingips", attributes)?;
             }
         }
@@ -229,6 +266,8 @@ impl Scene {
             let Some((.., prefix)) = NETWORKS.iter().find(|(name, ..)| name.starts_with(&text(&router, "name"))) else {
                 continue;
             };
+            let flush = format!("-6 route flush exact {prefix}");
+            testkit::host::run(&self.cloud.outside(), "ip", &flush)?;
             let addresses =
                 router["external_gateway_info"]["external_fixed_ips"].as_array().cloned().unwrap_or_default();
             let addresses = addresses.iter().filter_map(|one| text(one, "ip_address").parse::<IpAddr>().ok());
@@ -377,6 +416,38 @@ impl Instance {
         let output = self.plugged.instance.namespace.run(|| command.output())??;
         succeeded(&self.name, &output).map(drop)
     }
+}
+
+/// The addresses of the instance in a place of a network: far enough from each other that a rule may mean some of them.
+fn places(subnets: &[Value], network: &Value, place: usize) -> Vec<Value> {
+    let on = subnets.iter().filter(|subnet| subnet["network_id"] == network["id"]);
+    let fixed = |subnet: &Value| {
+        let cidr = text(subnet, "cidr");
+        let mut fixed = json!({"subnet_id": id(subnet)});
+        if subnet["ipv6_address_mode"] != "slaac" {
+            let number = 11 + 100 * place;
+            let first = cidr.split('/').next().unwrap_or_default();
+            let first = first.strip_suffix(".0").map_or_else(|| first.to_owned(), |net| format!("{net}."));
+            fixed["ip_address"] = json!(format!("{first}{number}"));
+        }
+        fixed
+    };
+    on.map(fixed).collect()
+}
+
+/// The address after one, for who takes its place.
+fn another(fixed: &Value, subnets: &[Value]) -> Result<Value> {
+    let subnet = subnets.iter().find(|subnet| subnet["id"] == fixed["subnet_id"]).context("a port's subnet")?;
+    let mut next = json!({"subnet_id": id(subnet)});
+    if subnet["ipv6_address_mode"] != "slaac" {
+        let address: IpAddr = text(fixed, "ip_address").parse()?;
+        let after = match address {
+            IpAddr::V4(address) => IpAddr::V4((address.to_bits() + 1).into()),
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() + 1).into()),
+        };
+        next["ip_address"] = json!(after.to_string());
+    }
+    Ok(next)
 }
 
 /// Every question: from each machine to each address of a family that it has, but its own.

@@ -6,7 +6,7 @@
 //! the value, also while a panic unwinds.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
     thread,
@@ -299,6 +299,24 @@ impl Cloud {
     /// What agents made and did not remove.
     pub fn left_behind(&self) -> Vec<String> {
         self.nodes.iter().flat_map(Node::left_behind).collect()
+    }
+
+    /// Everything that agents may have made, by host, and how many rows each table of the database has.
+    pub fn inventory(&self) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for node in &self.nodes {
+            found.extend(node.inventory()?.into_iter().map(|line| format!("{} {line}", node.name)));
+        }
+        let tables =
+            self.database.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'neutron'")?;
+        // The locks of projects' quotas outlive what they counted.
+        let tables: Vec<_> = tables.iter().filter(|table| *table != "quotausages").collect();
+        let count = |table: &&String| format!("SELECT '{table}', COUNT(*) FROM `{table}`");
+        let counts = tables.iter().map(count).collect::<Vec<_>>().join(" UNION ALL ");
+        found.extend(self.database.query(&counts)?.into_iter().map(|line| format!("rows {}", line.replace('\t', " "))));
+        let taken = "SELECT COUNT(*) FROM ml2_vxlan_allocations WHERE allocated";
+        found.extend(self.database.query(taken)?.into_iter().map(|count| format!("rows VNIs {count}")));
+        Ok(found)
     }
 
     /// What anybody has logged as an error.

@@ -3,6 +3,7 @@
 //! `PATH`. Their `eth0` are in one [`Lan`]. Needs root. Everything ends with the values, also while a panic unwinds.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
@@ -42,6 +43,24 @@ echo ready
 exec cat >/dev/null
 "#;
 
+/// What to look at, with the columns that say what it is.
+const INVENTORY: [(&str, &str, usize); 10] = [
+    ("link", "ip -brief link show", 1),
+    ("namespace", "ip netns list", 1),
+    ("nft", "nft list tables", 3),
+    ("iptables", "iptables-save", usize::MAX),
+    ("ip6tables", "ip6tables-save", usize::MAX),
+    ("ebtables", "ebtables-save", usize::MAX),
+    ("ipset", "ipset list -name", 1),
+    ("file", "find /var/lib/neutron /run -mindepth 1 -ignore_readdir_race", 1),
+    ("connection", "conntrack -L -f ipv4", usize::MAX),
+    ("connection", "conntrack -L -f ipv6", usize::MAX),
+];
+/// Directories for files of networks and routers.
+const DIRECTORIES: [&str; 4] =
+    ["/var/lib/neutron/external", "/var/lib/neutron/external/pids", "/var/lib/neutron/ra", "/var/lib/neutron/routers"];
+/// Programs that agents keep running.
+const PROGRAMS: [&str; 4] = ["dnsmasq", "radvd", "keepalived", "haproxy"];
 /// The account of the services.
 const ACCOUNT: &str = "neutron";
 
@@ -281,6 +300,24 @@ impl Node {
         found.map(|line| format!("{} {line}", self.name)).collect()
     }
 
+    /// Everything that agents may make on this host, one a line: links, namespaces, rules, sets, tracked connections of
+    /// networks, files and programs.
+    pub fn inventory(&self) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for (kind, words, columns) in INVENTORY {
+            let said = self.run(words)?;
+            let lines = said.lines().filter(|line| !is_of_nobody(kind, line));
+            // Other columns say how things are, not what.
+            let shown = |line: &str| line.split_whitespace().take(columns).collect::<Vec<_>>().join(" ");
+            found.extend(lines.map(|line| format!("{kind} {}", shown(line))));
+        }
+        for pid in self.holder.processes() {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            found.extend(PROGRAMS.contains(&name.trim()).then(|| format!("program {}", name.trim())));
+        }
+        Ok(found)
+    }
+
     /// Takes an instance out.
     pub fn unplug(&self, plugged: &Plugged) -> Result<()> {
         run(&self.namespace(), "ip", &format!("link delete {}", plugged.instance.tap)).map(drop)
@@ -334,6 +371,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What `inventory` lists that no agent made for anything in particular.
+fn is_of_nobody(kind: &str, line: &str) -> bool {
+    match kind {
+        // Remarks, and what is there once a tool has been used: its tables, and what the kernel calls.
+        "iptables" | "ip6tables" | "ebtables" => {
+            line.starts_with(['#', '*', ':']) && !line.contains(":neutron") || line == "COMMIT"
+        }
+        "nft" => ["raw", "mangle", "nat", "filter"].iter().any(|table| line.ends_with(table)),
+        "connection" => !line.contains(" zone="),
+        "file" => DIRECTORIES.contains(&line),
+        _ => false,
     }
 }
 
