@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kernel::process::Spent;
 use oslo::metrics::{Family, Gauge, Histogram, Page};
 
 /// `agent`
@@ -9,6 +10,7 @@ type Agent = [(&'static str, &'static str); 1];
 
 static WIRING: Family<Agent, Histogram> = Family::new();
 static SYNC: Family<Agent, Histogram> = Family::new();
+static SETTLED: Family<Agent, Histogram> = Family::new();
 static WORK: Family<Agent, Histogram> = Family::new();
 static SERVED: Family<Agent, Gauge> = Family::new();
 
@@ -20,6 +22,11 @@ pub(crate) fn wired(agent: &'static str, time: Duration) {
 /// The agent knows everything that it is to serve: so long after it began to ask.
 pub(crate) fn synced(agent: &'static str, time: Duration) {
     SYNC.of(&[("agent", agent)]).observe(time);
+}
+
+/// For the first time nothing is left to do: so long after the agent began.
+pub(crate) fn settled(agent: &'static str, time: Duration) {
+    SETTLED.of(&[("agent", agent)]).observe(time);
 }
 
 /// The kernel was brought in line once, in so long.
@@ -38,8 +45,18 @@ pub fn write(page: &mut Page) {
     page.family("isospin_port_wiring_seconds", help, &WIRING);
     let help = "Time that an agent took to fetch all that it is to serve.";
     page.family("isospin_agent_sync_seconds", help, &SYNC);
+    let help = "Time from the start of an agent until for the first time it had nothing left to do.";
+    page.family("isospin_agent_settled_seconds", help, &SETTLED);
     let help = "Time to bring the kernel in line: a pass over what may differ, or one network of DHCP.";
     page.family("isospin_agent_work_seconds", help, &WORK);
     let help = "Ports that the Linux bridge agent, or networks that the DHCP agent, serves.";
     page.family("isospin_agent_served", help, &SERVED);
+    let programs = kernel::process::spent();
+    let each = |what: fn(&Spent) -> f64| {
+        programs.iter().map(move |(name, spent)| (vec![("program", name.clone())], what(spent)))
+    };
+    let help = "Programs run until they ended or went into the background.";
+    page.counters("isospin_program_runs_total", help, each(|spent| spent.runs as f64));
+    let help = "Time that programs were waited for.";
+    page.counters("isospin_program_seconds_total", help, each(|spent| spent.time.as_secs_f64()));
 }

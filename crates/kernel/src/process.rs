@@ -12,6 +12,7 @@
 //! It does not decide when something is started again; [`Respawn`] only says how long to wait.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs, io,
     os::{
@@ -20,7 +21,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -29,6 +30,7 @@ use nix::{
     unistd::Pid,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     process::Command,
@@ -44,6 +46,18 @@ pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 
 /// Where programs of the system administrator are found even when `PATH` does not name it.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What programs took, by their names.
+static SPENT: Mutex<BTreeMap<String, Spent>> = Mutex::new(BTreeMap::new());
+
+/// How often a program was run, and how long that was waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How often.
+    pub runs: u64,
+    /// In all of them.
+    pub time: Duration,
+}
 
 /// What can go wrong with a program.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +287,7 @@ async fn execute(
     command.stdout(stdout).stderr(Stdio::piped());
 
     let failed = |source| ProcessError::Start { program: program.clone(), source };
+    let began = Instant::now();
     let mut child = spawn_in(namespace, command).map_err(failed)?;
     let work = async {
         if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
@@ -280,15 +295,26 @@ async fn execute(
         }
         child.wait_with_output().await
     };
-    let output = timeout(limit, work)
-        .await
-        .map_err(|_| ProcessError::Slow { program: program.clone(), limit })?
-        .map_err(failed)?;
+    let output = timeout(limit, work).await;
+    note(program, began.elapsed());
+    let output = output.map_err(|_| ProcessError::Slow { program: program.clone(), limit })?.map_err(failed)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ProcessError::Failed { program: program.clone(), status: output.status, message })
+}
+
+fn note(program: &str, time: Duration) {
+    let mut all = SPENT.lock();
+    let spent = all.entry(program.to_owned()).or_default();
+    spent.runs += 1;
+    spent.time += time;
+}
+
+/// What the programs took that this process has run until they ended or went into the background.
+pub fn spent() -> BTreeMap<String, Spent> {
+    SPENT.lock().clone()
 }
 
 /// A child inherits the namespace of the thread that makes it.

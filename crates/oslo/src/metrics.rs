@@ -215,7 +215,16 @@ impl Page {
 
     /// Numbers that are looked up when they are asked for.
     pub fn gauges<L: Labels>(&mut self, name: &str, help: &str, all: impl IntoIterator<Item = (L, f64)>) {
-        self.head(name, "gauge", help);
+        self.values(name, "gauge", help, all);
+    }
+
+    /// Numbers that only grow, likewise.
+    pub fn counters<L: Labels>(&mut self, name: &str, help: &str, all: impl IntoIterator<Item = (L, f64)>) {
+        self.values(name, "counter", help, all);
+    }
+
+    fn values<L: Labels>(&mut self, name: &str, kind: &str, help: &str, all: impl IntoIterator<Item = (L, f64)>) {
+        self.head(name, kind, help);
         for (labels, value) in all {
             self.line(name, &text_of(&labels), value);
         }

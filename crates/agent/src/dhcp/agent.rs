@@ -11,7 +11,10 @@ mod work;
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -79,12 +82,15 @@ struct Agent {
     wake: Notify,
     /// All networks are to be fetched again.
     resync: Notify,
+    /// They were fetched once.
+    fetched: AtomicBool,
     /// Tasks that wait for the end of a dnsmasq each.
     watchers: Mutex<JoinSet<()>>,
 }
 
 /// Runs the agent until `shutdown` completes. What it set up keeps serving; the next agent takes it over.
 pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut began = Some(Instant::now());
     let config = Arc::new(prepare(config).await?);
     if config.enable_isolated_metadata || config.force_metadata {
         // Two listening sockets for each network.
@@ -102,6 +108,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
         ready: Ready::default(),
         wake: Notify::new(),
         resync: Notify::new(),
+        fetched: AtomicBool::new(false),
         watchers: Mutex::default(),
         config,
     });
@@ -115,6 +122,9 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
     tokio::pin!(shutdown);
     let ended = loop {
         let wake_at = agent.start_workers(&mut workers);
+        if let Some(began) = began.take_if(|_| agent.is_settled()) {
+            crate::metrics::settled("dhcp", began.elapsed());
+        }
         tokio::select! {
             () = &mut shutdown => break Ok(()),
             incoming = listener.next() => match incoming {
@@ -174,6 +184,11 @@ impl Agent {
             async move { agent.work(network, work).await }
         });
         wake_at.unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
+    }
+
+    /// Everything was fetched and nothing is left to do.
+    fn is_settled(&self) -> bool {
+        self.fetched.load(Ordering::Relaxed) && self.state.lock().queue.is_idle()
     }
 
     async fn handle(&self, incoming: Incoming) {
@@ -242,6 +257,7 @@ impl Agent {
         if self.state.lock().finish_sync(networks, present) {
             self.resync.notify_one();
         }
+        self.fetched.store(true, Ordering::Relaxed);
         self.wake.notify_one();
         Ok(())
     }

@@ -11,7 +11,10 @@ mod work;
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -71,12 +74,15 @@ struct Agent {
     ask: Notify,
     /// All routers are to be fetched again.
     resync: AtomicBool,
+    /// They were fetched once.
+    fetched: AtomicBool,
     /// Tasks that wait for the end of a program each, or for a router to be served here or elsewhere.
     watchers: Mutex<JoinSet<()>>,
 }
 
 /// Runs the agent until `shutdown` completes. What it set up keeps working; the next agent takes it over.
 pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut began = Some(Instant::now());
     let config = Arc::new(absolute(config));
     if config.enable_metadata_proxy {
         // A listening socket for each router.
@@ -98,6 +104,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
         wake: Notify::new(),
         ask: Notify::new(),
         resync: AtomicBool::new(true),
+        fetched: AtomicBool::new(false),
         watchers: Mutex::default(),
         config,
     });
@@ -112,6 +119,9 @@ pub async fn run(config: Config, bus: Bus, shutdown: impl Future<Output = ()>) -
     tokio::pin!(shutdown);
     let ended = loop {
         let wake_at = agent.start_workers(&mut workers);
+        if let Some(began) = began.take_if(|_| agent.is_settled()) {
+            crate::metrics::settled("l3", began.elapsed());
+        }
         tokio::select! {
             () = &mut shutdown => break Ok(()),
             incoming = listener.next() => match incoming {
@@ -168,6 +178,11 @@ impl Agent {
             async move { agent.work(router, work).await }
         });
         wake_at.unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)
+    }
+
+    /// Everything was fetched and nothing is left to do.
+    fn is_settled(&self) -> bool {
+        self.fetched.load(Ordering::Relaxed) && self.state.lock().queue.is_idle()
     }
 
     async fn handle(&self, incoming: Incoming) {

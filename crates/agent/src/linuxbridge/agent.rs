@@ -53,6 +53,8 @@ use crate::report::Heartbeat;
 const RESCAN: Duration = Duration::from_secs(30);
 /// Pause after a question the server did not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long all answers are waited for at the start before those that are in are acted upon.
+const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// Pause after a reading of the kernel that failed, most likely because links came and went meanwhile.
 const REREAD: Duration = Duration::from_millis(20);
 /// How long an answer is waited for. The loop goes on meanwhile.
@@ -101,6 +103,7 @@ struct Agent<K: Kernel> {
     no_forwarding_until: Instant,
     rescan: Instant,
     started: bool,
+    settled: bool,
     began: Instant,
 }
 
@@ -156,6 +159,7 @@ pub(super) async fn serve<K: Kernel>(
         no_forwarding_until: Instant::now(),
         rescan: Instant::now() + RESCAN,
         started: false,
+        settled: false,
         began: Instant::now(),
     };
     agent.scan(&links);
@@ -295,6 +299,32 @@ impl<K: Kernel> Agent<K> {
 
     /// Brings the kernel in line with what is known, then asks and tells the server what is due.
     async fn work(&mut self) {
+        if !self.waits_for_the_rest() {
+            self.put_right().await;
+        }
+        if Instant::now() >= self.quiet_until {
+            self.ask();
+            self.ask_groups();
+            self.tell();
+        }
+        self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
+        if !self.settled && self.is_settled() {
+            self.settled = true;
+            crate::metrics::settled("linuxbridge", self.began.elapsed());
+        }
+    }
+
+    /// The first answers of several are in. What the agent before left is in force meanwhile, and half of what is known
+    /// would take its place only to be replaced.
+    fn waits_for_the_rest(&self) -> bool {
+        let now = Instant::now();
+        let asks = self.asking || self.state.next_question().is_some_and(|question| question <= now);
+        let answered = self.quiet_until <= now && now < self.began + FIRST_ANSWERS;
+        !self.reconciler.desired().is_complete() && asks && answered
+    }
+
+    /// Brings the kernel in line with what is known.
+    async fn put_right(&mut self) {
         for network in self.state.take_given_up() {
             self.claim(network).await;
         }
@@ -320,12 +350,14 @@ impl<K: Kernel> Agent<K> {
             }
         }
         self.forward().await;
-        if Instant::now() >= self.quiet_until {
-            self.ask();
-            self.ask_groups();
-            self.tell();
-        }
-        self.started |= self.told_once || (self.state.is_complete() && self.state.device_count() == 0);
+    }
+
+    /// All that there is, is as it shall be, and the server knows.
+    fn is_settled(&self) -> bool {
+        let told = !self.telling && !self.state.has_news();
+        let secured = self.firewall.next_time().is_none();
+        let wired = self.reconciler.next_pass() > Instant::now() && self.reconciler.failures().is_empty();
+        self.reconciler.desired().is_complete() && secured && wired && told
     }
 
     /// Brings the entries of VXLAN devices in line with what is known of other hosts. The devices have been made before.
@@ -508,6 +540,9 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn next_time(&self) -> Instant {
+        if self.waits_for_the_rest() {
+            return self.began + FIRST_ANSWERS;
+        }
         let mut next = self.rescan.min(self.next_pass());
         if let Some(forwarding) = &self.forwarding {
             let due = if self.state.has_forwardings() { Instant::now() } else { forwarding.next_pass() };

@@ -98,6 +98,7 @@ impl Agent {
             BTreeSet::new()
         });
         self.state.lock().finish_sync(&ours, present);
+        self.fetched.store(true, Ordering::Relaxed);
         self.wake.notify_one();
         crate::metrics::synced("l3", began.elapsed());
         tracing::info!(routers = ours.len(), "fetched the routers to serve");

@@ -208,18 +208,21 @@ impl<K: Kernel> Firewall<K> {
         let all: Vec<String> = self.suspects(&policy);
         match self.apply(&policy, &keep).await {
             Ok(()) => self.done(policy, refused).await,
-            Err(first) => match self.apply(&closed(&policy, &all), &keep).await {
-                // With every new rule left out it is no better: it is not for any rule that it fails.
-                Err(_) => self.failed(&first),
-                Ok(()) => {
-                    self.narrow(&policy, all, &mut refused, &keep).await;
-                    let left: Vec<String> = refused.keys().cloned().collect();
-                    match self.apply(&closed(&policy, &left), &keep).await {
-                        Ok(()) => self.done(closed(&policy, &left), refused).await,
-                        Err(error) => self.failed(&error),
+            Err(first) => {
+                tracing::debug!(ports = all.len(), "some rules were refused: {}", crate::chain(&first));
+                match self.apply(&closed(&policy, &all), &keep).await {
+                    // With every new rule left out it is no better: it is not for any rule that it fails.
+                    Err(_) => self.failed(&first),
+                    Ok(()) => {
+                        self.narrow(&policy, all, &mut refused, &keep).await;
+                        let left: Vec<String> = refused.keys().cloned().collect();
+                        match self.apply(&closed(&policy, &left), &keep).await {
+                            Ok(()) => self.done(closed(&policy, &left), refused).await,
+                            Err(error) => self.failed(&error),
+                        }
                     }
                 }
-            },
+            }
         }
     }
 

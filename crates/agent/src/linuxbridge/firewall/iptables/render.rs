@@ -148,7 +148,7 @@ fn icmp6(kind: u8) -> String {
 }
 
 fn udp(from: u16, to: u16) -> String {
-    format!("-p udp -m udp --sport {from} --dport {to}")
+    format!("-p udp {} {}", ports("sport", (from, from)), ports("dport", (to, to)))
 }
 
 fn ingress_rules(policy: &Policy, port: &Port, family: Family, sets: Sets) -> Vec<String> {
@@ -328,18 +328,17 @@ fn what(rule: &Rule) -> String {
     if !has_ports(protocol) || (rule.ports.is_none() && rule.source_ports.is_none()) {
         return text;
     }
-    if !module.is_empty() {
-        text.push_str(&format!(" -m {module}"));
-    }
     for (option, range) in [("sport", rule.source_ports), ("dport", rule.ports)] {
-        match range {
-            None => {}
-            Some((low, high)) if low == high && !module.is_empty() => text.push_str(&format!(" --{option} {low}")),
-            Some((low, high)) if low == high => text.push_str(&format!(" -m multiport --{option}s {low}")),
-            Some((low, high)) => text.push_str(&format!(" -m multiport --{option}s {low}:{high}")),
-        }
+        text.extend(range.map(|range| format!(" {}", ports(option, range))));
     }
     text
+}
+
+/// Always by the match that takes several ports: for others the tool asks the system what a port's number means, and with
+/// each question for all addresses of the host.
+fn ports(option: &str, (low, high): (u16, u16)) -> String {
+    let range = if low == high { low.to_string() } else { format!("{low}:{high}") };
+    format!("-m multiport --{option}s {range}")
 }
 
 /// What upstream's agent keeps in ebtables: from which MACs a port may send, and as whom it may speak ARP.

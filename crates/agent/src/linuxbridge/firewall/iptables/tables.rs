@@ -87,13 +87,25 @@ impl Wanted {
                 is.retain(|rule| (rules.keep)(rule));
                 is.extend(want.iter().cloned());
             }
+            let mut standing = Standing::default();
             for jump in self.jumps.iter().filter(|jump| jump.table == table) {
-                let is = is.entry(jump.chain.to_owned()).or_default();
-                if !is.iter().any(|rule| normal(rule) == normal(&jump.rule)) {
-                    is.push(jump.rule.clone());
+                if !standing.has(is, jump) {
+                    is.entry(jump.chain.to_owned()).or_default().push(jump.rule.clone());
                 }
             }
         }
+    }
+}
+
+/// The rules of chains that are jumped from, as they compare: each chain is taken apart once, not for every jump.
+#[derive(Default)]
+struct Standing(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Standing {
+    /// Whether a jump stood when its chain was first asked about. No jump is wanted twice.
+    fn has(&mut self, is: &Chains, jump: &Jump) -> bool {
+        let all = || is.get(jump.chain).into_iter().flatten().map(|rule| normal(rule)).collect();
+        self.0.entry(jump.chain).or_insert_with(all).contains(&normal(&jump.rule))
     }
 }
 
@@ -113,6 +125,7 @@ pub(super) fn scripts(wanted: &Wanted, actual: &Tables, rules: &Rules<'_>) -> Sc
                 lines.extend(want.iter().map(|rule| format!("-A {chain} {rule}")));
             }
         }
+        let mut standing = Standing::default();
         for jump in wanted.jumps.iter().filter(|jump| jump.table == table) {
             // Built-in chains, which are in capitals, are always there.
             let declaration = format!(":{} {}", jump.chain, rules.declaration);
@@ -120,8 +133,7 @@ pub(super) fn scripts(wanted: &Wanted, actual: &Tables, rules: &Rules<'_>) -> Sc
             if !is_built_in && !is.contains_key(jump.chain) && !declared.contains(&declaration) {
                 declared.push(declaration);
             }
-            let present = |rules: &Vec<String>| rules.iter().any(|rule| normal(rule) == normal(&jump.rule));
-            if !is.get(jump.chain).is_some_and(present) {
+            if !standing.has(is, jump) {
                 let verb = if jump.top { "-I" } else { "-A" };
                 lines.push(format!("{verb} {} {}", jump.chain, jump.rule));
             }
@@ -162,6 +174,9 @@ fn same(is: &[String], want: &[&String]) -> bool {
     is.len() == want.len() && is.iter().zip(want).all(|(is, want)| is == *want || normal(is) == normal(want))
 }
 
+/// Matches that add nothing to their options.
+const TRANSPORTS: [&str; 3] = ["tcp", "udp", "multiport"];
+
 /// A rule without what makes no difference: remarks, but for those that tell rules apart, and spellings.
 fn normal(rule: &str) -> String {
     let mut words = words(rule).into_iter().peekable();
@@ -174,6 +189,10 @@ fn normal(rule: &str) -> String {
                     kept.push(remark.to_owned());
                 }
             }
+            // By whichever match ports are told.
+            "-m" if words.peek().is_some_and(|word| TRANSPORTS.contains(word)) => drop(words.next()),
+            "--sport" | "--sports" => kept.push("--sports".to_owned()),
+            "--dport" | "--dports" => kept.push("--dports".to_owned()),
             "-p" => kept.push(format!("-p {}", words.next().map(protocol).unwrap_or_default())),
             "-s" => {
                 let from = words.next().unwrap_or_default();
