@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::TcpListener,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -22,6 +23,7 @@ use crate::{
     host::run,
     http::{Client, text},
     mariadb::MariaDb,
+    nova_metadata,
     process::{Signal, signal},
     rabbitmq::Broker,
 };
@@ -34,6 +36,8 @@ pub const OUTSIDE: [&str; 2] = ["203.0.113.1/24", "2001:db8:cafe::1/64"];
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The lines that a failing test shows of each log.
 const SHOWN: usize = 25;
+/// What the metadata agent signs with.
+const SECRET: &str = "abcdocker";
 const API: &str = "192.168.56.11:9696";
 
 /// How a cloud is configured.
@@ -176,6 +180,8 @@ impl Cloud {
             )?;
             node.write("plugins/ml2/linuxbridge_agent.ini", plan.linuxbridge(index + 11))?;
             node.write("dhcp_agent.ini", "[DEFAULT]\ninterface_driver = linuxbridge\n")?;
+            let nova = format!("nova_metadata_host = 192.168.56.11\nmetadata_proxy_shared_secret = {SECRET}\n");
+            node.write("metadata_agent.ini", format!("[DEFAULT]\n{nova}"))?;
             node.write("l3_agent.ini", "[DEFAULT]\ninterface_driver = linuxbridge\n")?;
         }
         let ml2 = format!("{}[database]\nconnection = {database}\n", plan.ml2());
@@ -212,6 +218,13 @@ impl Cloud {
     pub fn node(&self, name: &str) -> &Node {
         let index = HOSTS.iter().position(|host| *host == name).unwrap_or_default();
         &self.nodes[index]
+    }
+
+    /// The compute service's side of metadata starts to listen, on the controller.
+    pub fn start_nova_metadata(&self) -> Result<()> {
+        let address = at("192.168.56.11", 8775)?;
+        nova_metadata::serve(self.nodes[0].namespace().run(|| TcpListener::bind(address))??)?;
+        Ok(())
     }
 
     /// The machine on the provider's network.

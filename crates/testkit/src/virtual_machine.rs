@@ -33,13 +33,14 @@ const MODULES: [&str; 8] = [
 const PROGRAMS: [&str; 2] = ["/sbin/dhclient", "/usr/bin/curl"];
 /// What it has besides the directories of those.
 const DIRECTORIES: [&str; 7] = ["/bin", "/dev", "/etc", "/modules", "/proc", "/sys", "/tmp"];
-/// Runs each line it is given and says how it ended. A line that ends with `&` goes on beside the next.
+/// Runs each line it is given and says how it ended. Routes that routers advertise are taken, as systemd-networkd does. A line that ends with `&` goes on beside the next.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+echo 128 >/proc/sys/net/ipv6/conf/default/accept_ra_rt_info_max_plen
 for module in /modules/*; do insmod $module; done
 ip link set lo up
 ip link set eth0 up
