@@ -6,13 +6,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-live test-exchange test-agents test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members bench-restart deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-cluster test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members bench-restart deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
 	@echo 'make test   build and pass every test'
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
+	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed'
 	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps'
 	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
@@ -52,6 +53,11 @@ test-agents:
 	@scripts/set-up agents
 	UPSTREAM_VENV=$$(scripts/upstream) UPSTREAM25_VENV=$$(scripts/upstream --linuxbridge) \
 		$(CARGO) test --locked --test upstream_agents -- --ignored --nocapture --test-threads 1
+
+test-cluster:
+	@scripts/set-up test
+	@scripts/set-up cluster
+	$(CARGO) test --locked --test galera --test concurrency --test router_concurrency galera -- --ignored --nocapture --test-threads 1
 
 # Each program of tests runs in a machine of its own, by scripts/vm.
 IN_VM = $(CARGO) --config "target.'cfg(all())'.runner='$(CURDIR)/scripts/vm'" test --locked

@@ -6,6 +6,7 @@ use std::{path::Path, process::Command, sync::Barrier, thread};
 
 use serde_json::{Value, json};
 use testkit::{
+    galera::Galera,
     http::{Answer, id, text},
     mariadb::MariaDb,
     postgres::Postgres,
@@ -16,16 +17,19 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
 const SERVERS: usize = 3;
 const CLIENTS: usize = 24;
 
-fn servers(url: &str, directory: &Path) -> Vec<Service> {
-    let configuration = format!(
-        "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\ncore_plugin = ml2\nstate_path = {}\n[database]\n\
-         connection = {url}\n[quotas]\nquota_router = -1\nquota_floatingip = -1\n[ml2]\n\
+fn servers(urls: &[String], options: &str, directory: &Path) -> Vec<Service> {
+    let configuration = |url: &String| {
+        format!(
+            "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\ncore_plugin = ml2\nstate_path = {}\n[database]\n\
+         connection = {url}\n{options}[quotas]\nquota_router = -1\nquota_floatingip = -1\n[ml2]\n\
          mechanism_drivers = linuxbridge\nextension_drivers = port_security\n",
-        directory.display()
-    );
-    let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", url]).output().unwrap();
+            directory.display()
+        )
+    };
+    let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", &urls[0]]).output().unwrap();
     assert!(upgrade.status.success(), "{}", String::from_utf8_lossy(&upgrade.stderr));
-    (0..SERVERS).map(|_| Plan::server(PROGRAM).configuration(&configuration).start().unwrap()).collect()
+    let urls = urls.iter().cycle().take(SERVERS);
+    urls.map(|url| Plan::server(PROGRAM).configuration(&configuration(url)).start().unwrap()).collect()
 }
 
 /// Has all clients send a request of their own at the same moment.
@@ -60,8 +64,8 @@ fn succeeded(answers: &[Answer], status: u16, refusals: &[&str]) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
-fn contend(url: &str, directory: &Path) {
-    let servers = servers(url, directory);
+fn contend(urls: &[String], options: &str, directory: &Path) {
+    let servers = servers(urls, options, directory);
     let client = servers[0].client();
     let network = |cidr: &str, attributes: Value| {
         let network = id(&client.create("networks", attributes).unwrap());
@@ -129,17 +133,30 @@ fn contend(url: &str, directory: &Path) {
 #[test]
 fn on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
-    contend(&format!("sqlite:///{}", directory.path().join("neutron.sqlite").display()), directory.path());
+    let url = format!("sqlite:///{}", directory.path().join("neutron.sqlite").display());
+    contend(&[url], "", directory.path());
 }
 
 #[test]
 fn on_mariadb() {
     let (directory, mariadb) = (tempfile::tempdir().unwrap(), MariaDb::start().unwrap());
-    contend(&mariadb.url(), directory.path());
+    contend(&[mariadb.url()], "", directory.path());
 }
 
 #[test]
 fn on_postgres() {
     let (directory, postgres) = (tempfile::tempdir().unwrap(), Postgres::start().unwrap());
-    contend(&postgres.url(), directory.path());
+    contend(&[postgres.url()], "", directory.path());
+}
+
+/// Each server has a node of its own.
+#[test]
+#[ignore = "needs galera-4 and mariadb-server: make test-cluster"]
+fn on_galera() {
+    let (directory, cluster) = (tempfile::tempdir().unwrap(), Galera::start(SERVERS).unwrap());
+    let urls: Vec<String> = (0..SERVERS).map(|node| cluster[node].url()).collect();
+    let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", &urls[0]]).status().unwrap();
+    assert!(upgrade.success());
+    cluster.settle().unwrap();
+    contend(&urls, "mysql_wsrep_sync_wait = 1\n", directory.path());
 }

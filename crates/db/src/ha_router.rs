@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait};
 use types::{AgentId, NetworkId, PortId, RouterId};
 
 use crate::{
-    Conn, DbError, Row, Value,
+    Conn, DbError, Row, Value, lock,
     schema::tables::{HA_ROUTER_AGENT_PORT_BINDINGS as BINDINGS, HA_ROUTER_NETWORKS, HA_ROUTER_VRID_ALLOCATIONS},
 };
 
@@ -41,7 +41,11 @@ pub async fn network_insert(conn: &mut Conn, project_id: &str, network: NetworkI
 pub async fn network_lock(conn: &mut Conn, network: NetworkId) -> Result<bool, DbError> {
     let suffix = if conn.backend() == crate::Backend::Sqlite { "" } else { " FOR UPDATE" };
     let sql = format!("SELECT network_id FROM ha_router_networks WHERE network_id = ?{suffix}");
-    Ok(!conn.sql(&sql, vec![network.into()]).await?.is_empty())
+    let there = !conn.sql(&sql, vec![network.into()]).await?.is_empty();
+    if there {
+        lock::between_nodes(conn, &network.to_string()).await?;
+    }
+    Ok(there)
 }
 
 /// The same of the network of a router's project, if it has one. To be asked before all that is read of it: on MariaDB a
@@ -52,7 +56,17 @@ pub async fn network_lock_of(conn: &mut Conn, router: RouterId) -> Result<(), Db
         "SELECT n.network_id FROM ha_router_networks n JOIN routers r ON r.project_id = n.project_id \
          WHERE r.id = ?{suffix}"
     );
-    conn.sql(&sql, vec![router.into()]).await.map(|_| ())
+    let rows = conn.sql(&sql, vec![router.into()]).await?;
+    let network: Option<String> = rows.first().map(|row| row.get(0)).transpose()?;
+    match network {
+        Some(network) => lock::between_nodes(conn, &network).await,
+        None => Ok(()),
+    }
+}
+
+/// An HA network is about to be removed: nobody will lock it again.
+pub async fn network_forget(conn: &mut Conn, network: NetworkId) -> Result<(), DbError> {
+    lock::forget(conn, &network.to_string()).await
 }
 
 /// The numbers taken on an HA network.

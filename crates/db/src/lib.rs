@@ -23,6 +23,7 @@ pub mod ipam;
 pub mod l2_population;
 pub mod l3_binding;
 pub mod list;
+mod lock;
 pub mod member;
 pub mod migrate;
 mod mysql;

@@ -77,26 +77,40 @@ pub async fn used(conn: &mut Conn, project_id: &str, resource: &str) -> Result<i
 /// How many a project has now, others being kept from adding to it until this transaction ends.
 ///
 /// SQLite has one writer, so that holds already. Elsewhere a row of `quotausages` is the lock, and the count looks past
-/// the snapshot. That row says it is out of date, so that upstream counts anew should it ever read it.
+/// the snapshot. That row says it is out of date, so that upstream counts anew should it ever read it. With MySQL it is
+/// written to: the nodes of a Galera cluster know nothing of each other's locks, but one of two that wrote to a row loses.
 pub async fn used_locked(conn: &mut Conn, project_id: &str, resource: &str) -> Result<i64, DbError> {
-    let binds = || vec![project_id.into(), resource.into()];
-    let (add, look) = match conn.backend() {
+    let look = match conn.backend() {
         Backend::Sqlite => return used(conn, project_id, resource).await,
-        Backend::Mysql => (
-            "INSERT IGNORE INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, 1, 0, 0)",
-            " LOCK IN SHARE MODE",
-        ),
-        Backend::Postgres => (
-            "INSERT INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, true, 0, 0) ON CONFLICT DO NOTHING",
-            "",
-        ),
+        Backend::Mysql => " LOCK IN SHARE MODE",
+        Backend::Postgres => "",
     };
-    let lock = "SELECT in_use FROM quotausages WHERE project_id = ? AND resource = ? FOR UPDATE";
-    if conn.sql(lock, binds()).await?.is_empty() {
-        conn.execute(add, binds()).await?;
-        conn.sql(lock, binds()).await?;
+    if !lock(conn, project_id, resource).await? {
+        let add = match conn.backend() {
+            Backend::Postgres => {
+                "INSERT INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, true, 0, 0) \
+                 ON CONFLICT DO NOTHING"
+            }
+            _ => {
+                "INSERT IGNORE INTO quotausages (project_id, resource, dirty, in_use, reserved) VALUES (?, ?, 1, 0, 0)"
+            }
+        };
+        conn.execute(add, vec![project_id.into(), resource.into()]).await?;
+        lock(conn, project_id, resource).await?;
     }
     count(conn, project_id, resource, look).await
+}
+
+/// Takes the lock; false when there is no row for it.
+async fn lock(conn: &mut Conn, project_id: &str, resource: &str) -> Result<bool, DbError> {
+    const OWN: &str = "WHERE project_id = ? AND resource = ?";
+    let binds = vec![project_id.into(), resource.into()];
+    if conn.backend() == Backend::Mysql {
+        // What is not changed by it would be no write.
+        let write = format!("UPDATE quotausages SET in_use = 1 - in_use, dirty = 1 {OWN}");
+        return Ok(conn.execute(&write, binds).await? > 0);
+    }
+    Ok(!conn.sql(&format!("SELECT in_use FROM quotausages {OWN} FOR UPDATE"), binds).await?.is_empty())
 }
 
 async fn count(conn: &mut Conn, project_id: &str, resource: &str, suffix: &str) -> Result<i64, DbError> {

@@ -13,6 +13,7 @@ use types::{
 use crate::{
     Conn, DbError, Row, Value,
     list::{Listing, Scope, Source},
+    lock,
     schema::tables,
     standard::{standard_delete, standard_from_row, tags_of},
 };
@@ -251,13 +252,18 @@ pub async fn routes_update(
 pub async fn router_lock(conn: &mut Conn, router: RouterId) -> Result<Option<i64>, DbError> {
     let suffix = if conn.backend() == crate::Backend::Sqlite { "" } else { " FOR UPDATE" };
     let sql = format!("SELECT standard_attr_id FROM routers WHERE id = ?{suffix}");
-    conn.sql(&sql, vec![router.into()]).await?.first().map(|row| row.get(0)).transpose()
+    let key = conn.sql(&sql, vec![router.into()]).await?.first().map(|row| row.get(0)).transpose()?;
+    if key.is_some() {
+        lock::between_nodes(conn, &router.to_string()).await?;
+    }
+    Ok(key)
 }
 
 /// Removes a router's own rows, what hangs on them by cascade, and its standard attributes. Its ports go before.
 pub async fn router_delete(conn: &mut Conn, router: &Router) -> Result<(), DbError> {
     provider_delete(conn, router).await?;
     conn.execute("DELETE FROM routers WHERE id = ?", vec![router.id.into()]).await?;
+    lock::forget(conn, &router.id.to_string()).await?;
     standard_delete(conn, &[router.standard.standard_attr_id]).await
 }
 

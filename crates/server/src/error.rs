@@ -43,10 +43,16 @@ pub struct Refusal {
 impl Error {
     /// Running the whole operation again may succeed.
     ///
-    /// So it may after a duplicate: operations look before they write, so another transaction wrote in between, and the
-    /// next look finds what it wrote.
+    /// So it may after a duplicate or a parent that is missing: operations look before they write, so another transaction
+    /// wrote in between, and the next look finds what it wrote. A node of Galera says too that a parent is missing when it
+    /// has undone a transaction, the parent's insertion included, in favour of another node's.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_retryable() || error.is_duplicate(&[]))
+        match self {
+            Self::Db(error) => {
+                error.is_retryable() || error.is_duplicate(&[]) || matches!(error, DbError::ForeignKey { .. })
+            }
+            _ => false,
+        }
     }
 
     /// The answer to give, and whether the error is news to the operator.

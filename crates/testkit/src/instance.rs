@@ -75,6 +75,15 @@ impl Place {
         self.directory.path().join(name)
     }
 
+    /// Makes a directory in it that the account owns.
+    pub(crate) fn make_directory(&self, name: &str) -> Result<()> {
+        std::fs::create_dir(self.path(name))?;
+        if let Some((uid, gid)) = self.user {
+            chown(self.path(name), Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
     /// User and group that it runs as, if not as ourselves.
     pub(crate) fn user(&self) -> Option<(u32, u32)> {
         self.user

@@ -13,6 +13,7 @@ pub mod cloud;
 #[cfg(feature = "programs")]
 pub mod deployment;
 pub mod dice;
+pub mod galera;
 #[cfg(feature = "programs")]
 pub mod host;
 #[cfg(feature = "programs")]

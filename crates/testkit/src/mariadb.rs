@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     certificates::Certificates,
+    galera::Ports,
     instance::{Instance, Place, program},
 };
 
@@ -30,25 +31,23 @@ impl MariaDb {
         Self::start_with(&["--require-secure-transport=ON"], Some(certificates))
     }
 
-    fn start_with(arguments: &[&str], certificates: Option<&Certificates>) -> Result<Self> {
-        let directories = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from);
+    /// A node of a cluster that another one has begun, or that it begins. Who joins is given everything by the others.
+    pub(crate) fn start_node(ports: Ports, first: Option<Ports>) -> Result<Self> {
         let place = Place::for_account("mysql")?;
-        let data = format!("--datadir={}", place.path("data").display());
-        let install = program("mariadb-install-db", &directories)?;
-        let mut command = place.command(&install, "install")?;
-        // A server that starts removes what it takes for remains of its own in the directory for temporary files.
-        command.env("TMPDIR", place.directory.path());
-        command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
-        place.run(&mut command, "install")?;
-        std::fs::write(place.path("init.sql"), INIT)?;
-        let mut command = place.command(&program("mariadbd", &directories)?, "mariadbd")?;
-        command.env("TMPDIR", place.directory.path());
-        command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", &data]);
-        command.arg(format!("--port={}", place.port));
-        command.arg(format!("--socket={}", place.path("socket").display()));
-        command.arg(format!("--init-file={}", place.path("init.sql").display()));
-        // Tests need its rules, and what is committed when it is killed, but no power cut.
-        command.args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--max-connections=300"]);
+        if first.is_none() {
+            install(&place)?;
+        } else {
+            place.make_directory("data")?;
+        }
+        let mut command = serving(&place)?;
+        command.args(ports.arguments(first, &place));
+        Ok(Self { instance: place.start(&mut command, "mariadbd")? })
+    }
+
+    fn start_with(arguments: &[&str], certificates: Option<&Certificates>) -> Result<Self> {
+        let place = Place::for_account("mysql")?;
+        install(&place)?;
+        let mut command = serving(&place)?;
         command.args(arguments);
         if let Some(certificates) = certificates {
             let [ca, cert, key] = certificates.install(&place)?;
@@ -97,6 +96,39 @@ impl MariaDb {
     pub fn url_of(&self, database: &str) -> String {
         format!("mysql+pymysql://neutron:secret@127.0.0.1:{}/{database}?charset=utf8", self.instance.port)
     }
+}
+
+fn directories() -> [PathBuf; 3] {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from)
+}
+
+/// Makes the data directory, and what is run in it at each start.
+fn install(place: &Place) -> Result<()> {
+    let mut command = place.command(&program("mariadb-install-db", &directories())?, "install")?;
+    // A server that starts removes what it takes for remains of its own in the directory for temporary files.
+    command.env("TMPDIR", place.directory.path());
+    command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    command.arg(format!("--datadir={}", place.path("data").display()));
+    place.run(&mut command, "install")?;
+    std::fs::write(place.path("init.sql"), INIT)?;
+    Ok(())
+}
+
+/// What starts the server in a place.
+fn serving(place: &Place) -> Result<Command> {
+    let mut command = place.command(&program("mariadbd", &directories())?, "mariadbd")?;
+    command.env("TMPDIR", place.directory.path());
+    command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
+    command.arg(format!("--datadir={}", place.path("data").display()));
+    command.arg(format!("--port={}", place.port));
+    command.arg(format!("--socket={}", place.path("socket").display()));
+    let init = place.path("init.sql");
+    if init.is_file() {
+        command.arg(format!("--init-file={}", init.display()));
+    }
+    // Tests need its rules, and what is committed when it is killed, but no power cut.
+    command.args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--max-connections=300"]);
+    Ok(command)
 }
 
 const INIT: &str = "\

@@ -60,6 +60,7 @@ pub(super) async fn leave(ctx: &Ctx, tx: &mut Tx, router: &mut Router, events: &
     {
         return Ok(());
     }
+    rows::network_forget(tx, network).await?;
     let network: Network = find_any(ctx, tx, &network.to_string()).await?;
     events.extend(Box::pin(network::remove(ctx, tx, network)).await?);
     Ok(())
