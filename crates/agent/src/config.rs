@@ -205,7 +205,11 @@ mod tests {
         let config = l3::Config::from_oslo(&options).unwrap();
         assert_eq!((config.external_ingress_mark, config.radvd_user), (3, None));
         assert_eq!(config.ha.vrrp_auth, Some(("PASS".to_owned(), crate::metadata::Secret::new("x"))));
-        for wrong in ["agent_mode = dvr", "metadata_access_mark = 0x10000", "ipv6_gateway = 10.0.0.1"] {
+        let (_dir, options) = load("[DEFAULT]\nha_conntrackd_enabled = true\n");
+        let connections = l3::Config::from_oslo(&options).unwrap().ha.connections.unwrap();
+        assert_eq!((connections.group.to_string().as_str(), connections.most), ("225.0.0.50:3780", 131_072));
+        let group = "ha_conntrackd_enabled = true\nha_conntrackd_ipv4_mcast_addr = 10.0.0.1";
+        for wrong in ["agent_mode = dvr", "metadata_access_mark = 0x10000", "ipv6_gateway = 10.0.0.1", group] {
             let (_dir, options) = load(&format!("[DEFAULT]\n{wrong}\n"));
             assert!(l3::Config::from_oslo(&options).is_err(), "{wrong}");
         }

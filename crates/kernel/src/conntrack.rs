@@ -1,7 +1,14 @@
 //! Connections that the kernel tracks, and an end to some of them.
 //!
 //! What is established keeps its translation and its verdict whatever the rules say later. Where that is not wanted, as
-//! when a floating IP goes to another instance, the connection has to be forgotten.
+//! when a floating IP goes to another instance, the connection has to be forgotten. Where another machine takes over, it
+//! has to know the connection: see [`Changes`] and [`put`].
+
+mod changes;
+mod put;
+
+pub use changes::{Change, Changes};
+pub use put::put;
 
 use std::{
     io,
@@ -24,12 +31,21 @@ const NLM_F_DUMP: u16 = 0x300;
 /// Attributes.
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_TIMEOUT: u16 = 7;
 const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
 const CTA_TUPLE_MASTER: u16 = 14;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const NESTED: u16 = 0x8000;
+/// Bits of a status.
+const SEEN_REPLY: u32 = 1 << 1;
+const ASSURED: u32 = 1 << 2;
 /// The bits of an attribute's type that are its number.
 const TYPE_MASK: u16 = 0x3fff;
 
@@ -52,21 +68,41 @@ pub struct Connection {
     pub mark: u32,
     /// It came of another one, as a data connection of FTP does.
     pub is_related: bool,
+    /// There were packets both ways.
+    pub is_answered: bool,
+    /// The kernel does not give it up for want of room.
+    pub is_assured: bool,
+    /// Seconds for which it is still remembered without a packet.
+    pub timeout: u32,
+    /// How far it has come, of TCP, by the kernel's numbers.
+    pub tcp_state: Option<u8>,
     family: u8,
     /// What the kernel knows it by.
     identity: Vec<(u16, Vec<u8>)>,
 }
 
 impl Connection {
-    /// A connection of no kernel's, for tests of what is done with one.
+    /// A connection that no kernel knows yet.
     pub fn between(original: Tuple, reply: Tuple) -> Self {
-        let identity = Vec::new();
-        Self { original, reply, zone: 0, icmp: None, mark: 0, is_related: false, family: 0, identity }
+        Self {
+            original,
+            reply,
+            zone: 0,
+            icmp: None,
+            mark: 0,
+            is_related: false,
+            is_answered: false,
+            is_assured: false,
+            timeout: 0,
+            tcp_state: None,
+            family: family(if original.source.is_ipv6() { 6 } else { 4 }),
+            identity: vec![(CTA_TUPLE_ORIG | NESTED, put::tuple(&original))],
+        }
     }
 }
 
 /// One direction of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// From where.
     pub source: IpAddr,
@@ -82,10 +118,9 @@ pub struct Tuple {
 
 /// The connections of a family (4 or 6) that are tracked in a namespace.
 pub fn list(namespace: &Namespace, ip_version: u8) -> Result<Vec<Connection>> {
-    let family = if ip_version == 6 { nix::libc::AF_INET6 } else { nix::libc::AF_INET } as u8;
     let listed = namespace.run(|| {
         let socket = open()?;
-        exchange(&socket, &message(GET, NLM_F_REQUEST | NLM_F_DUMP, family, &[]))
+        exchange(&socket, &message(GET, NLM_F_REQUEST | NLM_F_DUMP, family(ip_version), &[]))
     })?;
     let messages = listed.map_err(|error| Error::io("list", "connections", &error))?;
     Ok(messages.iter().filter_map(|message| parse(message)).collect())
@@ -135,6 +170,10 @@ fn each(
     done.unwrap_or_else(|error| Err(io::Error::from_raw_os_error(error.errno() as i32)))
 }
 
+fn family(ip_version: u8) -> u8 {
+    (if ip_version == 6 { nix::libc::AF_INET6 } else { nix::libc::AF_INET }) as u8
+}
+
 fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
@@ -147,16 +186,20 @@ fn message(kind: u16, flags: u16, family: u8, attributes: &[(u16, Vec<u8>)]) -> 
     // Family, version 0, no resource.
     bytes.extend([family, 0, 0, 0]);
     for (kind, value) in attributes {
-        bytes.extend(((value.len() + 4) as u16).to_ne_bytes());
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        attribute(&mut bytes, *kind, value);
     }
     let length = bytes.len() as u32;
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes
+}
+
+fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    bytes.extend(((value.len() + 4) as u16).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 /// Sends a request; the messages of the answer without their headers.
@@ -196,10 +239,28 @@ fn parse(body: &[u8]) -> Option<Connection> {
         find(CTA_ZONE).filter(|(_, value)| value.len() >= 2).map_or(0, |(_, v)| u16::from_be_bytes([v[0], v[1]]));
     let named = [CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE].into_iter().filter_map(find);
     let identity = named.map(|(kind, value)| (*kind, value.to_vec())).collect();
-    let mark = find(CTA_MARK).map_or(0, |(_, value)| u32::from_be_bytes(four(value, 0)));
-    let is_related = find(CTA_TUPLE_MASTER).is_some();
-    let icmp = icmp(find(CTA_TUPLE_ORIG)?.1);
-    Some(Connection { original, reply, zone, icmp, mark, is_related, family, identity })
+    let number = |kind: u16| find(kind).map_or(0, |(_, value)| u32::from_be_bytes(four(value, 0)));
+    let status = number(CTA_STATUS);
+    Some(Connection {
+        original,
+        reply,
+        zone,
+        icmp: icmp(find(CTA_TUPLE_ORIG)?.1),
+        mark: number(CTA_MARK),
+        is_related: find(CTA_TUPLE_MASTER).is_some(),
+        is_answered: status & SEEN_REPLY != 0,
+        is_assured: status & ASSURED != 0,
+        timeout: number(CTA_TIMEOUT),
+        tcp_state: find(CTA_PROTOINFO).and_then(|(_, value)| tcp_state(value)),
+        family,
+        identity,
+    })
+}
+
+fn tcp_state(protocol: &[u8]) -> Option<u8> {
+    let inner = |bytes, wanted| attributes(bytes).into_iter().find(|(kind, _)| kind & TYPE_MASK == wanted);
+    let (_, tcp) = inner(protocol, CTA_PROTOINFO_TCP)?;
+    inner(tcp, CTA_PROTOINFO_TCP_STATE)?.1.first().copied()
 }
 
 /// Type and code, which stand where others have ports: by numbers of their own for each family.

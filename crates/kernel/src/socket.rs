@@ -1,22 +1,33 @@
-//! Sockets that somebody else connects to: TCP inside a namespace, and unix sockets that another user may use.
+//! Sockets that somebody else connects to: TCP and multicast inside a namespace, and unix sockets that another user may
+//! use.
 //!
 //! Only the opening happens inside the namespace, on a thread that lives for that one call (see [`crate::netns`]).
 
 use std::{
+    ffi::OsString,
     fs::{self, Permissions},
     io,
-    net::{IpAddr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use nix::{net::if_::if_nametoindex, sys::resource};
+use nix::{
+    net::if_::if_nametoindex,
+    sys::{
+        resource,
+        socket::{setsockopt, sockopt},
+    },
+};
 use tokio::{
-    net::{TcpListener, TcpSocket, UnixListener, UnixSocket},
+    net::{TcpListener, TcpSocket, UdpSocket, UnixListener, UnixSocket},
     runtime::Handle,
 };
 
 use crate::{Error, Namespace, Result};
+
+/// Bytes that the kernel keeps of what came to a group and was not read yet.
+const GROUP_BUFFER: usize = 8 << 20;
 
 /// The index of an interface in a namespace: another one when it was made anew under the same name.
 pub fn interface_index(namespace: &Namespace, interface: &str) -> Result<u32> {
@@ -43,6 +54,27 @@ pub fn listen_tcp(namespace: &Namespace, address: (IpAddr, u16), interface: u32,
         socket.listen(backlog)
     };
     namespace.run(listen)?.map_err(|error| Error::io("listen on", socket_address.to_string(), &error))
+}
+
+/// Speaks and listens in a group of IPv4 on one device inside a namespace, on which it has the address `own`; nothing
+/// leaves its link, nor comes back to who said it. Must be called from within a tokio runtime.
+pub fn multicast(namespace: &Namespace, device: &str, own: Ipv4Addr, group: SocketAddrV4) -> Result<UdpSocket> {
+    let runtime = Handle::current();
+    let open = || -> io::Result<UdpSocket> {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, group.port()))?;
+        // With the device given, no route is needed, and nothing is heard from others.
+        setsockopt(&socket, sockopt::BindToDevice, &OsString::from(device))?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &GROUP_BUFFER).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &GROUP_BUFFER);
+        }
+        socket.set_multicast_ttl_v4(1)?;
+        socket.set_multicast_loop_v4(false)?;
+        socket.join_multicast_v4(group.ip(), &own)?;
+        socket.set_nonblocking(true)?;
+        let _entered = runtime.enter();
+        UdpSocket::from_std(socket)
+    };
+    namespace.run(open)?.map_err(|error| Error::io("join", format!("{group} on {device}"), &error))
 }
 
 /// Listens on a unix socket with these permissions. A socket that stands there already, as one that a former process

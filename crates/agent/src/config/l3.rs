@@ -1,6 +1,6 @@
 //! The options of the L3 agent.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
 use oslo::config::{Config as Options, ConfigError};
 
@@ -8,7 +8,7 @@ use super::metadata;
 use crate::{
     l3::{
         Config,
-        config::{Ha, MARK_MASK},
+        config::{Connections, Ha, MARK_MASK},
     },
     metadata::Secret,
 };
@@ -47,11 +47,26 @@ impl Config {
             ha: Ha {
                 confs: options.get("DEFAULT", "ha_confs_path")?,
                 vrrp_advert_int: options.get("DEFAULT", "ha_vrrp_advert_int")?,
+                connections: connections(options)?,
                 vrrp_auth: some("ha_vrrp_auth_password")?.map(|password| (auth_type, Secret::new(password))),
             },
             ..Self::new(options.host()?, state_path)
         })
     }
+}
+
+fn connections(options: &Options) -> Result<Option<Connections>, ConfigError> {
+    if !options.get("DEFAULT", "ha_conntrackd_enabled")? {
+        return Ok(None);
+    }
+    const GROUP: &str = "ha_conntrackd_ipv4_mcast_addr";
+    let group = match options.get::<IpAddr>("DEFAULT", GROUP)? {
+        IpAddr::V4(group) if group.is_multicast() => group,
+        _ => return Err(options.refuse("DEFAULT", GROUP, "no group of IPv4", &["a group such as 225.0.0.50"])),
+    };
+    let port: u16 = options.get("DEFAULT", "ha_conntrackd_group")?;
+    let most: u32 = options.get("DEFAULT", "ha_conntrackd_hashlimit")?;
+    Ok(Some(Connections { group: SocketAddrV4::new(group, port), most: most as usize }))
 }
 
 fn ipv6_gateway(options: &Options) -> Result<Option<Ipv6Addr>, ConfigError> {

@@ -1,6 +1,10 @@
 //! What the operator sets.
 
-use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddrV4},
+    path::PathBuf,
+    time::Duration,
+};
 
 use kernel::System;
 use types::RouterId;
@@ -64,6 +68,17 @@ pub struct Ha {
     pub vrrp_advert_int: u32,
     /// How advertisements are signed: type and password; none for not at all.
     pub vrrp_auth: Option<(String, Secret)>,
+    /// How tracked connections are kept known to all hosts; none for not at all.
+    pub connections: Option<Connections>,
+}
+
+/// Options of connections that all hosts know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connections {
+    /// The group in which they are told. The router's number is added to the port.
+    pub group: SocketAddrV4,
+    /// So many of a router at most.
+    pub most: usize,
 }
 
 impl Config {
@@ -89,7 +104,7 @@ impl Config {
             routers: state_path.join("routers"),
             external_pids: state_path.join("external/pids"),
             cleanup_on_shutdown: false,
-            ha: Ha { confs: state_path.join("ha_confs"), vrrp_advert_int: 2, vrrp_auth: None },
+            ha: Ha { confs: state_path.join("ha_confs"), vrrp_advert_int: 2, vrrp_auth: None, connections: None },
             system: System::current(),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use kernel::{LinkChange, NewKind, NewLink, process::Signal};
+use isospin_agent::l3::config::Connections;
+use kernel::{LinkChange, NewKind, NewLink, conntrack, process::Signal};
 use oslo::messaging::Bus;
 use rpc::l3::{HaState, Router};
 use serde_json::json;
@@ -31,7 +32,7 @@ fn cable(host: usize, number: usize) -> String {
 }
 
 impl Pair {
-    async fn new() -> Self {
+    async fn new(connections: Option<Connections>) -> Self {
         let bus = Bus::in_process();
         let server = Server::start(bus.clone());
         let hub = TestHost::new("hub", bus.clone()).await;
@@ -49,6 +50,7 @@ impl Pair {
             }
             let mut config = host.config();
             config.ha.vrrp_advert_int = 1;
+            config.ha.connections.clone_from(&connections);
             host.start_with(config);
         }
         let peer = hub.plug(outside, "outside", &["203.0.113.1/24"], &[]).await;
@@ -117,6 +119,12 @@ impl Pair {
         }
     }
 
+    /// How many established connections a host knows.
+    fn known(&self, host: usize) -> usize {
+        let all = conntrack::list(&self.hosts[host].namespace(self.id()), 4).unwrap();
+        all.iter().filter(|connection| connection.tcp_state == Some(3)).count()
+    }
+
     async fn inside_addresses(&self, host: usize) -> Vec<String> {
         self.hosts[host].addresses(self.id(), &device::router_interface(self.router.interfaces[0].id)).await
     }
@@ -124,7 +132,7 @@ impl Pair {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
-    let pair = Pair::new().await;
+    let pair = Pair::new(None).await;
     let _echoes = [pair.peer.echo(), pair.instance.echo()];
     let first = pair.until_one_serves().await;
     let second = 1 - first;
@@ -148,12 +156,15 @@ async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
     .await;
 
     // The serving host is gone.
+    let flow = pair.instance.flow("203.0.113.1").await;
     let began = Instant::now();
     pair.connect(first, false).await;
     pair.instance.until_pings("203.0.113.1").await;
     eprintln!("taken over after {:?}", began.elapsed());
     // Three intervals of a second and the time that VRRP adds; the rest is the load of the machine that tests.
     assert!(began.elapsed().as_secs() < 10);
+    // Nobody told the other of the connection.
+    assert!(!flow.goes_on().await && flow.end().await.broke);
     until("the other tells", async || pair.states()[second] == Some(HaState::Active)).await;
     assert_eq!(pair.peer.seen_as("203.0.113.31").await, Some(ip("203.0.113.1")));
     until("the other advertises", async || pair.hosts[second].radvd(pair.id()).is_some()).await;
@@ -169,8 +180,45 @@ async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_outlive_the_host_that_serves_when_all_hosts_know_them() {
+    let group = "225.0.0.50:3780".parse().unwrap();
+    let pair = Pair::new(Some(Connections { group, most: 1000 })).await;
+    let _echoes = [pair.peer.echo(), pair.instance.echo()];
+    let hidden = pair.hub.plug(pair.router.interfaces[0].network_id, "two", &["10.0.0.6/24"], &["10.0.0.1"]).await;
+    let mut serving = pair.until_one_serves().await;
+    hidden.until_pings("203.0.113.1").await;
+    pair.peer.until_pings("203.0.113.31").await;
+    // By SNAT, and by the floating IP from inside and from outside.
+    let flows = [
+        hidden.flow("203.0.113.1").await,
+        pair.instance.flow("203.0.113.1").await,
+        pair.peer.flow("203.0.113.31").await,
+    ];
+    // There and back: who takes over tells in its turn.
+    for _ in 0..2 {
+        until("who waits knows the connections", async || pair.known(1 - serving) == 3).await;
+        pair.connect(serving, false).await;
+        for flow in &flows {
+            assert!(flow.goes_on().await);
+        }
+        until("the other tells", async || pair.states()[1 - serving] == Some(HaState::Active)).await;
+        for flow in &flows {
+            assert!(flow.goes_on().await);
+        }
+        pair.connect(serving, true).await;
+        serving = pair.until_one_serves().await;
+    }
+    for flow in flows {
+        assert!(flow.goes_on().await);
+        assert!(!flow.end().await.broke);
+    }
+    // That they ended is known too.
+    until("no host knows them", async || pair.known(0) + pair.known(1) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keepalived_survives_the_agent_and_changes_without_a_failover() {
-    let mut pair = Pair::new().await;
+    let mut pair = Pair::new(None).await;
     let _echo = pair.peer.echo();
     let first = pair.until_one_serves().await;
     pair.instance.until_pings("203.0.113.1").await;

@@ -8,7 +8,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle as Thread,
     time::{Duration, Instant},
@@ -307,8 +307,11 @@ impl Instance {
     /// A connection with something sent and answered every few milliseconds, until it is asked how that went.
     pub async fn flow(&self, to: &str) -> Flow {
         let mut stream = self.connect(to).await.expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
         let exchange = move || {
             let mut went = Went { exchanges: 0, retransmitted: 0, broke: false };
             while !stopped.load(Ordering::Relaxed) {
@@ -318,12 +321,13 @@ impl Instance {
                     return went;
                 }
                 went.exchanges += 1;
+                counted.store(went.exchanges, Ordering::Relaxed);
                 pause();
             }
             went
         };
         let namespace = self.namespace.clone();
-        Flow { stop, thread: std::thread::spawn(exchange), before: retransmissions(&namespace), namespace }
+        Flow { stop, count, thread: std::thread::spawn(exchange), before: retransmissions(&namespace), namespace }
     }
 }
 
@@ -361,6 +365,7 @@ fn echo(mut stream: TcpStream, peer: SocketAddr) {
 /// A connection of [`Instance::flow`].
 pub struct Flow {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     thread: Thread<Went>,
     namespace: Namespace,
     before: u64,
@@ -376,6 +381,18 @@ pub struct Went {
 }
 
 impl Flow {
+    /// Whether something more is answered within the time that anything may take.
+    pub async fn goes_on(&self) -> bool {
+        let (began, before) = (Instant::now(), self.count.load(Ordering::Relaxed));
+        while self.count.load(Ordering::Relaxed) < before + 3 {
+            if self.thread.is_finished() || began.elapsed() > PATIENCE {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
     pub async fn end(self) -> Went {
         self.stop.store(true, Ordering::Relaxed);
         let went = tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();

@@ -11,7 +11,10 @@ use crate::{
     chain,
     l3::{
         desired::Wanted,
-        ha::watch::{CALM, Watch, watch},
+        ha::{
+            handover,
+            watch::{CALM, Watch, watch},
+        },
     },
 };
 
@@ -32,14 +35,25 @@ impl Agent {
             return;
         }
         let (agent, watched) = (Arc::downgrade(self), namespace.clone());
+        let (told, known) = tokio::sync::watch::channel(None);
         let task = self.watchers.lock().spawn(async move {
-            let ended = watch(&watched, &keepalived, |serves| {
+            let watching = watch(&watched, &keepalived, |serves| {
+                told.send_replace(Some(serves));
                 if let Some(agent) = agent.upgrade() {
                     agent.set_serves(router, serves);
                 }
             });
-            if let Err(error) = ended.await {
-                tracing::warn!(%router, error = chain(&error), "cannot see whether this host serves the router");
+            let handing_over = async {
+                match &keepalived.handover {
+                    Some(handover) => handover::keep(&watched, &keepalived.device, handover, known).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = watching => if let Err(error) = ended {
+                    tracing::warn!(%router, error = chain(&error), "cannot see whether this host serves the router");
+                },
+                () = handing_over => {}
             }
         });
         *place = Some(Watch::new(&namespace, task));

@@ -1,6 +1,9 @@
 //! The programs of a router: radvd and keepalived.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kernel::{
     Host, Namespace, file,
@@ -39,7 +42,7 @@ impl<H: Host> Driver<H> {
         let directory = self.config.ha.directory(wanted.router);
         state.keepalived_file = file::read(&directory.join("keepalived.conf"))?;
         state.keepalived = self.keepalived(wanted.router)?.map(running);
-        state.monitor = file::exists(&self.monitor_file(wanted.router));
+        state.monitor = self.monitor_files(wanted.router).iter().any(|path| file::exists(path));
         Ok(())
     }
 
@@ -159,15 +162,18 @@ impl<H: Host> Driver<H> {
         Ok(())
     }
 
-    /// Where an agent of the other kind notes the process by which it watches keepalived.
-    fn monitor_file(&self, router: RouterId) -> std::path::PathBuf {
-        self.config.external_pids.join(format!("{router}.monitor.pid.neutron-keepalived-state-change-monitor"))
+    /// Where an agent of the other kind notes the process by which it watches keepalived, and its conntrackd.
+    fn monitor_files(&self, router: RouterId) -> [PathBuf; 2] {
+        let monitor = format!("{router}.monitor.pid.neutron-keepalived-state-change-monitor");
+        [self.config.external_pids.join(monitor), self.config.ha.directory(router).join("conntrackd.pid")]
     }
 
     async fn end_monitor(&self, router: RouterId) -> Result<(), DriverError> {
-        let pid_file = self.monitor_file(router);
-        end(&pid_file, router).await?;
-        Ok(file::remove(&pid_file)?)
+        for pid_file in self.monitor_files(router) {
+            end(&pid_file, router).await?;
+            file::remove(&pid_file)?;
+        }
+        Ok(())
     }
 }
 

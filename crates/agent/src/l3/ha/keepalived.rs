@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4},
     path::PathBuf,
 };
 
@@ -11,9 +11,13 @@ use ipnet::{IpNet, Ipv4Net};
 use rpc::l3::{Router, RouterPort};
 use types::{Mac, RouterId, device};
 
-use crate::l3::{
-    config::{Config, Ha},
-    desired::{Device, Hop},
+use super::handover::Handover;
+use crate::{
+    l3::{
+        config::{Config, Ha},
+        desired::{Device, Hop},
+    },
+    metadata::Secret,
 };
 
 /// Its name, and what it calls itself.
@@ -46,6 +50,8 @@ pub struct Keepalived {
     pub primary: IpNet,
     /// The other hosts can be reached, so it may start.
     pub ready: bool,
+    /// How the hosts tell each other of connections.
+    pub handover: Option<Handover>,
 }
 
 impl Keepalived {
@@ -73,6 +79,7 @@ impl Keepalived {
             device,
             primary,
             ready: port.status == ACTIVE,
+            handover: handover(router, port, &config.ha),
         }
     }
 
@@ -102,6 +109,23 @@ impl Ha {
     pub fn state_file(&self, router: RouterId) -> PathBuf {
         self.directory(router).join("state")
     }
+}
+
+/// Without a password, the hosts sign with what those on other networks do not know of the router.
+fn handover(router: &Router, port: &RouterPort, ha: &Ha) -> Option<Handover> {
+    let connections = ha.connections.as_ref()?;
+    let own = port.fixed_ips.iter().find_map(|ip| match ip.ip_address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })?;
+    let password = ha.vrrp_auth.as_ref().map(|(_, password)| String::from_utf8_lossy(password.reveal()));
+    let port = connections.group.port().saturating_add(router.ha_vr_id.into());
+    Some(Handover {
+        own,
+        group: SocketAddrV4::new(*connections.group.ip(), port),
+        key: Secret::new(format!("{} {}", router.id, password.unwrap_or_default())),
+        most: connections.most,
+    })
 }
 
 /// The address of the router's number in the first free /24.

@@ -9,8 +9,8 @@
 //! not advertise, does not answer for metadata and says nothing on the router's networks, because the devices of all
 //! hosts have the same Ethernet addresses.
 //!
-//! Whoever keeps state of a router in line between its hosts, such as tracked connections, starts from
-//! [`watch::Serving`], which is told of each change, and from the device that [`keepalived::Keepalived`] names.
+//! [`handover`] keeps tracked connections known to all hosts, so that they outlive one that goes.
 
+pub mod handover;
 pub mod keepalived;
 pub(super) mod watch;

@@ -31,6 +31,26 @@ pub(super) static GROUPS: &[Group] = &[
                 .default("0")
                 .help("Seconds between two checks of the gateway by an active router; 0 for none.")
                 .idle(),
+            boolean("ha_conntrackd_enabled", false).help(
+                "Whether the hosts of an HA router know its connections, which then outlive the host that serves.",
+            ),
+            address("ha_conntrackd_ipv4_mcast_addr").default("225.0.0.50").help("Group in which they are told."),
+            int("ha_conntrackd_group")
+                .min(0)
+                .max(65280)
+                .default("3780")
+                .help("Port of that group, to which the router's number is added."),
+            int("ha_conntrackd_hashlimit").min(1).default("131072").help("Most connections of a router to be told of."),
+            int("ha_conntrackd_hashsize").min(1).default("32768").help("Accepted; there is no such table.").idle(),
+            int("ha_conntrackd_unix_backlog").min(1).default("20").help("Accepted; there is no such socket.").idle(),
+            int("ha_conntrackd_socketbuffersize").min(1).default("262142").help("Accepted; 8 MiB are used.").idle(),
+            int("ha_conntrackd_socketbuffersize_max_grown")
+                .min(1)
+                .default("655355")
+                .help("Accepted; 8 MiB are used.")
+                .idle(),
+            int("ha_conntrackd_sndsocketbuffer").min(1).default("24985600").help("Accepted; not needed.").idle(),
+            int("ha_conntrackd_rcvsocketbuffer").min(1).default("24985600").help("Accepted; 8 MiB are used.").idle(),
             int("ha_keepalived_state_change_server_threads")
                 .min(1)
                 .help("Accepted; the agent sees changes of state itself.")
