@@ -53,7 +53,7 @@ impl Scene {
         let plan = Plan::new(env!("CARGO_BIN_EXE_isospin")).firewall("noop").l2_population();
         let plan = HOSTS.into_iter().fold(plan, |plan, host| plan.agent(host, "l3"));
         let options =
-            format!("[DEFAULT]\nha_vrrp_advert_int = {INTERVAL}\nagent_down_time = 15\nha_conntrackd_enabled = true\n");
+            format!("[DEFAULT]\nha_vrrp_advert_int = {INTERVAL}\nagent_down_time = 12\nha_conntrackd_enabled = true\n");
         let cloud = plan.common(&options).start()?;
         let api = cloud.api();
         let public =
@@ -140,6 +140,15 @@ impl Scene {
             ensure!(names == ["keepalived\n"; 2], "{host} runs {names:?}");
         }
         Ok(())
+    }
+
+    fn until_only_keepalived_runs(&self) -> Result<()> {
+        let mut last = Ok(());
+        let waited = self.cloud.until("each host has a keepalived", || {
+            last = self.only_keepalived_runs();
+            Ok(last.is_ok())
+        });
+        waited.with_context(|| format!("{last:?}"))
     }
 
     /// Hosts other than that one: the instance of the first has the floating IP, that of the second goes by SNAT.
@@ -286,7 +295,7 @@ fn a_host_that_goes_is_replaced_and_a_healed_partition_has_one_that_serves() {
     let mut scene = Scene::start().unwrap();
     echo(&scene.outside).unwrap();
     scene.until_serving(1).unwrap();
-    scene.only_keepalived_runs().unwrap();
+    scene.until_only_keepalived_runs().unwrap();
 
     println!("the serving host is cut off:");
     let cut = scene.failover(|scene, active| scene.connect(active, "down")).unwrap();
@@ -303,8 +312,7 @@ fn a_host_that_goes_is_replaced_and_a_healed_partition_has_one_that_serves() {
     for kind in ["linuxbridge", "l3"] {
         scene.cloud.start_agent(dead, kind).unwrap();
     }
-    scene.cloud.until("its keepalived is back", || Ok(scene.only_keepalived_runs().is_ok())).unwrap();
+    scene.until_only_keepalived_runs().unwrap();
     scene.until_serving(1).unwrap();
-    scene.only_keepalived_runs().unwrap();
     scene.nothing_is_left().unwrap();
 }

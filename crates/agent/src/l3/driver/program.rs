@@ -17,6 +17,9 @@ use crate::l3::{desired::Wanted, ha::keepalived::Keepalived};
 
 /// How long a program may take to go into the background.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may then take to note its pid, and how often that is looked for.
+const NOTE_LIMIT: Duration = Duration::from_secs(2);
+const NOTE_PAUSE: Duration = Duration::from_millis(5);
 /// Intervals of advertisements that must lie between two signals to keepalived, which does not take them well while it
 /// is still at the last one.
 const RELOAD_PAUSE: f64 = 1.5;
@@ -130,17 +133,32 @@ impl<H: Host> Driver<H> {
         }
         self.calm(router).await;
         if step == Step::StartKeepalived {
+            // It was on its way when it was looked for.
+            if self.keepalived(router)?.is_some() {
+                return Ok(());
+            }
             // A child whose parent was killed would speak beside the new one.
             end(&it.pid_files[1], router).await?;
             for pid_file in &it.pid_files {
                 file::remove(pid_file)?;
             }
             start(&self.namespace(wanted), &it.command).await?;
+            self.until_noted(router).await?;
             tracing::info!(%router, "started keepalived");
         } else if let Some(process) = self.keepalived(router)? {
             process.signal(Signal::SIGHUP)?;
         }
         self.signalled.lock().insert(router, Instant::now());
+        Ok(())
+    }
+
+    /// Waits for keepalived to note its pid, which it does when it is in the background already. Without it, it would be
+    /// taken for dead and started once more.
+    async fn until_noted(&self, router: RouterId) -> Result<(), DriverError> {
+        let limit = Instant::now() + NOTE_LIMIT;
+        while self.keepalived(router)?.is_none() && Instant::now() < limit {
+            tokio::time::sleep(NOTE_PAUSE).await;
+        }
         Ok(())
     }
 
