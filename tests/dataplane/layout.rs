@@ -75,6 +75,19 @@ pub(super) fn tables(ports: &[Port<'_>], load: &Load) -> String {
     text
 }
 
+/// For `ebtables-restore`: from which MAC a port sends, and as whom it speaks ARP.
+pub(super) fn frames(ports: &[Port<'_>]) -> String {
+    let (mut chains, mut rules) = (String::new(), String::new());
+    for Port { tap, mac, address, .. } in ports {
+        let _ = writeln!(chains, ":neutronMAC-{tap} DROP\n:neutronARP-{tap} DROP");
+        let _ = writeln!(rules, "-A PREROUTING -i {tap} -j neutronMAC-{tap}");
+        let _ = writeln!(rules, "-A PREROUTING -p ARP -i {tap} -j neutronARP-{tap}");
+        let _ = writeln!(rules, "-A neutronMAC-{tap} -i {tap} --among-src {mac} -j RETURN");
+        let _ = writeln!(rules, "-A neutronARP-{tap} -p ARP --arp-ip-src {address} -j ACCEPT");
+    }
+    format!("*nat\n{chains}{rules}COMMIT\n")
+}
+
 fn device(port: &Port<'_>) -> String {
     port.tap.trim_start_matches("tap").chars().take(10).collect()
 }

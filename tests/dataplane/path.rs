@@ -89,7 +89,8 @@ impl Plain {
         restore(&host, "iptables-restore", "*raw\nCOMMIT\n*filter\nCOMMIT\n")?;
         run(&host, "ipset", "destroy")?;
         restore(&host, "ipset restore", &layout::sets(load))?;
-        restore(&host, "iptables-restore", &layout::tables(&ports, load))
+        restore(&host, "iptables-restore", &layout::tables(&ports, load))?;
+        restore(&host, "ebtables-restore", &layout::frames(&ports))
     }
 
     pub(super) fn path(&self, address: &str) -> Path {

@@ -157,3 +157,32 @@ async fn ports_come_up_only_when_their_rules_are_in_force() {
     eventually!("all are up", lab.server.are_up(&ids));
     agent.stop().await;
 }
+
+/// Many rules of a group, which may be one set: each lets in what it says and no more, also as there come more and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rules_let_in_what_each_of_them_says() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let wish = |ports: std::ops::Range<u16>| {
+        let one = |port: u16| rule(&format!("ingress IPv4 tcp {port} {port} 10.0.0.7/32"));
+        [egress().to_vec(), ports.map(one).collect()].concat()
+    };
+    let group = lab.group(&wish(1000..1040));
+    let server = lab.instance(&["10.0.0.5"], &[group]).await;
+    let client = lab.instance(&["10.0.0.7"], &[]).await;
+    let other = lab.instance(&["10.0.0.8"], &[]).await;
+    for port in [1000, 1039, 1040] {
+        server.serve_tcp(server.v4(), port);
+    }
+    assert!(client.tcp(server.v4(), 1000).await && client.tcp(server.v4(), 1039).await);
+    assert!(!client.tcp(server.v4(), 1040).await && !other.tcp(server.v4(), 1000).await);
+    lab.server.set_rules(group, wish(1000..1041));
+    lab.server.rules_updated(group).await;
+    eventually!("a rule more", client.tcp(server.v4(), 1040).await);
+    lab.server.set_rules(group, wish(1000..1010));
+    lab.server.rules_updated(group).await;
+    eventually!("most rules are gone", !client.tcp(server.v4(), 1039).await);
+    assert!(client.tcp(server.v4(), 1000).await && !other.tcp(server.v4(), 1000).await);
+    assert!(!lab.everything().await.contains("1039"), "nothing is left of them");
+    agent.stop().await;
+}

@@ -1,6 +1,6 @@
 //! Policies that a server could say, for the tests of what puts them in force.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, net::IpAddr, ops::Range};
 
 use ipnet::IpNet;
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -113,10 +113,31 @@ fn port(number: u8) -> impl Strategy<Value = Port> {
     })
 }
 
+/// As many rules as may become one set, of each kind.
+fn many() -> Vec<Rule> {
+    let each = (1..=20u16).flat_map(|number| {
+        let net = |net: &str| Remote::Prefix(format!("{net}{number}").parse::<IpAddr>().map(IpNet::from).unwrap());
+        let rule = |direction, family, protocol: Option<u8>, remote| {
+            let ports = protocol.map(|_| (number, number));
+            Rule { direction, family, protocol, source_ports: None, ports, icmp: None, remote, local: None }
+        };
+        [
+            rule(Direction::Ingress, Family::V4, Some(6), net("198.51.100.")),
+            rule(Direction::Ingress, Family::V6, Some(17), net("2001:db8:1::")),
+            rule(Direction::Egress, Family::V4, Some(132), Remote::Any),
+            rule(Direction::Egress, Family::V6, None, net("2001:db8:2::")),
+        ]
+    });
+    each.collect()
+}
+
 fn group() -> impl Strategy<Value = Group> {
-    let of =
-        |stateless| vec(rule(), 0..6).prop_map(move |rules| Group { stateless, rules: rules.into_iter().collect() });
-    prop::bool::weighted(0.2).prop_flat_map(of)
+    let of = |(stateless, large)| {
+        let many = if large { many() } else { Vec::new() };
+        let rules = vec(rule(), 0..6).prop_map(move |rules| rules.into_iter().chain(many.clone()).collect());
+        rules.prop_map(move |rules| Group { stateless, rules })
+    };
+    (prop::bool::weighted(0.2), prop::bool::weighted(0.3)).prop_flat_map(of)
 }
 
 /// A policy of up to four ports in two bridges.

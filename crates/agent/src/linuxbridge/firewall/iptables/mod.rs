@@ -1,6 +1,7 @@
 //! The firewall of iptables, ip6tables, ipset and ebtables, as upstream's agent makes it, on bridges that hand their
 //! packets to iptables (br_netfilter).
 
+mod bundles;
 mod render;
 mod sets;
 mod tables;
@@ -82,7 +83,7 @@ impl Iptables {
                 }
             }
         }
-        let sets = if ipset { Sets::Ipset } else { Sets::Expanded };
+        let sets = if ipset { Sets::Bundled } else { Sets::Expanded };
         Ok(Self { namespace, sets, zones: Zones::default(), actual: None })
     }
 
@@ -103,8 +104,10 @@ impl Iptables {
             None => self.read().await?,
         };
         self.zones.choose(policy, actual.zones());
-        let plan = self.plan(policy, keep, actual);
-        self.restore(Tool::Ipset, &plan.set_script).await?;
+        let mut plan = self.plan(policy, keep, actual.clone());
+        if let Err(error) = self.restore(Tool::Ipset, &plan.set_script).await {
+            plan = self.without_bundles(policy, keep, (actual, error)).await?;
+        }
         let [v4, v6, frames] = &plan.scripts;
         // Not beside the others: ebtables gets confused when rules change under it.
         self.restore(Tool::Ebtables, &frames.apply).await?;
@@ -115,6 +118,26 @@ impl Iptables {
         let sets = self.drop_sets(plan.sets, plan.now.sets, keep).await;
         self.actual = Some(Actual { sets, ..plan.now });
         Ok(())
+    }
+
+    /// The same with rules that stay rules, for a kernel that lacks the sets that many of them fit in.
+    async fn without_bundles(
+        &mut self,
+        policy: &Policy,
+        keep: &Keep<'_>,
+        (actual, error): (Actual, Error),
+    ) -> Result<Plan, Error> {
+        if self.sets != Sets::Bundled {
+            return Err(error);
+        }
+        self.sets = Sets::Ipset;
+        let plan = self.plan(policy, keep, actual);
+        if let Err(again) = self.restore(Tool::Ipset, &plan.set_script).await {
+            self.sets = Sets::Bundled;
+            return Err(again);
+        }
+        tracing::warn!("many rules of a group cannot be one set, and cost more: {}", crate::chain(&error));
+        Ok(plan)
     }
 
     /// What makes a policy of what is in force.

@@ -21,6 +21,7 @@ use super::{
         policy::{Policy, SetKey},
         zones::Zones,
     },
+    bundles::{self, Bundled},
     tables::{Jump, Wanted},
 };
 
@@ -39,10 +40,35 @@ const ROUTER: u8 = 134;
 /// How groups of addresses are matched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sets {
+    /// By a set of the kernel's, as are many rules that differ in addresses and ports only.
+    Bundled,
     /// By a set of the kernel's.
     Ipset,
     /// By a rule for each address.
     Expanded,
+}
+
+/// The groups of one family, as both their directions are matched.
+struct Groups<'p> {
+    policy: &'p Policy,
+    family: Family,
+    sets: Sets,
+    ingress: BTreeMap<&'p String, Bundled<'p>>,
+    egress: BTreeMap<&'p String, Bundled<'p>>,
+}
+
+impl<'p> Groups<'p> {
+    fn new(policy: &'p Policy, family: Family, sets: Sets) -> Self {
+        let all = |direction| bundles::all(policy, direction, family, sets == Sets::Bundled);
+        Self { policy, family, sets, ingress: all(Direction::Ingress), egress: all(Direction::Egress) }
+    }
+
+    fn of(&self, direction: Direction) -> &BTreeMap<&'p String, Bundled<'p>> {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
 }
 
 /// A chain's whole name.
@@ -77,6 +103,7 @@ pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets)
         tables.chain("raw", &chain(name));
     }
     tables.chain("nat", &chain("PREROUTING"));
+    let groups = Groups::new(policy, family, sets);
     let filtered = |port: &Port| matches!(port.mode, Mode::Filtered | Mode::Closed);
     for (device, _) in policy.ports.iter().rev().filter(|(_, port)| filtered(port)) {
         let forward = tables.chain("filter", &chain("FORWARD"));
@@ -95,8 +122,8 @@ pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets)
             tables.chain("filter", &chain("sg-chain")).extend(jumps);
             tables.chain("filter", &chain("INPUT")).push(bridged("in", device, &egress));
             tables.chain("raw", &chain("PREROUTING")).extend(tracking(policy, zones, device, port));
-            *tables.chain("filter", &ingress) = ingress_rules(policy, port, family, sets);
-            *tables.chain("filter", &egress) = egress_rules(policy, (device, port), family, sets);
+            *tables.chain("filter", &ingress) = ingress_rules(&groups, port);
+            *tables.chain("filter", &egress) = egress_rules(&groups, (device, port));
             if port.mode == Mode::Filtered {
                 *tables.chain("filter", &port_chain('s', device)) = sender_rules(port, family);
             }
@@ -151,25 +178,25 @@ fn udp(from: u16, to: u16) -> String {
     format!("-p udp {} {}", ports("sport", (from, from)), ports("dport", (to, to)))
 }
 
-fn ingress_rules(policy: &Policy, port: &Port, family: Family, sets: Sets) -> Vec<String> {
+fn ingress_rules(groups: &Groups<'_>, port: &Port) -> Vec<String> {
     if port.mode == Mode::Closed {
         return vec!["-j DROP".to_owned()];
     }
     let mut rules = Vec::new();
-    if family == Family::V6 {
+    if groups.family == Family::V6 {
         rules.extend(SIX_INGRESS.map(|kind| format!("{} -j RETURN", icmp6(kind))));
     }
-    rules.extend(group_rules(policy, port, Direction::Ingress, family, sets));
+    rules.extend(group_rules(groups, port, Direction::Ingress));
     rules
 }
 
-fn egress_rules(policy: &Policy, (device, port): (&str, &Port), family: Family, sets: Sets) -> Vec<String> {
+fn egress_rules(groups: &Groups<'_>, (device, port): (&str, &Port)) -> Vec<String> {
     if port.mode == Mode::Closed {
         return vec!["-j DROP".to_owned()];
     }
     let senders = format!("-j {}", port_chain('s', device));
     let mut rules = Vec::new();
-    match family {
+    match groups.family {
         Family::V4 => {
             rules.push(format!("-s 0.0.0.0/32 -d 255.255.255.255/32 {} -j RETURN", udp(68, 67)));
             rules.push(senders);
@@ -189,7 +216,7 @@ fn egress_rules(policy: &Policy, (device, port): (&str, &Port), family: Family, 
             rules.push(format!("{} -j DROP", udp(547, 546)));
         }
     }
-    rules.extend(group_rules(policy, port, Direction::Egress, family, sets));
+    rules.extend(group_rules(groups, port, Direction::Egress));
     rules
 }
 
@@ -254,21 +281,21 @@ fn sender_rules(port: &Port, family: Family) -> Vec<String> {
     rules
 }
 
-fn group_rules(policy: &Policy, port: &Port, direction: Direction, family: Family, sets: Sets) -> Vec<String> {
-    let stateless = policy.is_stateless(port);
+fn group_rules(groups: &Groups<'_>, port: &Port, direction: Direction) -> Vec<String> {
+    let stateless = groups.policy.is_stateless(port);
     let mut rules = Vec::new();
     if !stateless {
         rules.push(format!("-m connmark --mark {ENDED:#x} -j DROP"));
         rules.push("-m state --state RELATED,ESTABLISHED -j RETURN".to_owned());
     }
+    let all = groups.of(direction);
+    let own: Vec<&Bundled> = port.groups.iter().filter_map(|id| all.get(id)).collect();
+    let provider = port.provider.iter().filter(|rule| rule.direction == direction && rule.family == groups.family);
+    let single = provider.chain(own.iter().flat_map(|group| group.rest.iter().copied()));
+    let single = single.flat_map(|rule| rule_texts(groups.policy, port, rule, groups.sets));
+    let bundles = own.iter().flat_map(|group| group.bundles.iter().map(|bundle| bundle.rule.clone()));
     let mut seen = BTreeSet::new();
-    for rule in policy.rules(port, direction, family) {
-        for text in rule_texts(policy, port, rule, sets) {
-            if seen.insert(text.clone()) {
-                rules.push(text);
-            }
-        }
-    }
+    rules.extend(single.chain(bundles).filter(|text| seen.insert(text.clone())));
     if !stateless {
         rules.push("-m state --state INVALID -j DROP".to_owned());
     }
@@ -293,7 +320,7 @@ fn rule_texts(policy: &Policy, port: &Port, rule: &Rule, sets: Sets) -> Vec<Stri
         }
         Remote::Group(group) => {
             let key = (group.clone(), rule.family);
-            if sets == Sets::Ipset {
+            if sets != Sets::Expanded {
                 let set = format!("-m set --match-set {} {side}", set_name(&key));
                 return vec![text(&[&local, &what, &set, "-j RETURN"])];
             }
@@ -304,24 +331,28 @@ fn rule_texts(policy: &Policy, port: &Port, rule: &Rule, sets: Sets) -> Vec<Stri
     }
 }
 
+/// The name that a protocol is told and listed by.
+pub(super) fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        33 => "dccp".to_owned(),
+        50 => "esp".to_owned(),
+        51 => "ah".to_owned(),
+        58 => "ipv6-icmp".to_owned(),
+        132 => "sctp".to_owned(),
+        136 => "udplite".to_owned(),
+        number => number.to_string(),
+    }
+}
+
 /// Protocol, ports and types.
 fn what(rule: &Rule) -> String {
     let Some(protocol) = rule.protocol else { return String::new() };
-    let (name, module) = match protocol {
-        1 => ("icmp".to_owned(), "icmp"),
-        6 => ("tcp".to_owned(), "tcp"),
-        17 => ("udp".to_owned(), "udp"),
-        33 => ("dccp".to_owned(), ""),
-        50 => ("esp".to_owned(), ""),
-        51 => ("ah".to_owned(), ""),
-        58 => ("ipv6-icmp".to_owned(), "icmp6"),
-        132 => ("sctp".to_owned(), "sctp"),
-        136 => ("udplite".to_owned(), ""),
-        number => (number.to_string(), ""),
-    };
-    let mut text = format!("-p {name}");
+    let mut text = format!("-p {}", protocol_name(protocol));
     if let Some((kind, code)) = rule.icmp {
-        let option = if protocol == 1 { "icmp" } else { "icmpv6" };
+        let (module, option) = if protocol == 1 { ("icmp", "icmp") } else { ("icmp6", "icmpv6") };
         let code = code.map(|code| format!("/{code}")).unwrap_or_default();
         return format!("{text} -m {module} --{option}-type {kind}{code}");
     }

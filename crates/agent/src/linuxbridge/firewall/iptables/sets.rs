@@ -3,7 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{model::Mode, policy::Policy},
+    super::{
+        model::{
+            Direction::{Egress, Ingress},
+            Family, Mode,
+        },
+        policy::Policy,
+    },
+    bundles,
     render::{self, Sets},
 };
 
@@ -51,7 +58,12 @@ pub(super) fn wanted(policy: &Policy, sets: Sets) -> Members {
         let members = policy.members.get(&key).into_iter().flatten().map(text).collect();
         (render::set_name(&key), members)
     };
-    policy.used_sets().into_iter().map(set).collect()
+    let mut wanted: Members = policy.used_sets().into_iter().map(set).collect();
+    for (direction, family) in Family::BOTH.into_iter().flat_map(|family| [(Ingress, family), (Egress, family)]) {
+        let groups = bundles::all(policy, direction, family, sets == Sets::Bundled).into_values();
+        wanted.extend(groups.flat_map(|group| group.bundles).map(|bundle| (bundle.set, bundle.members)));
+    }
+    wanted
 }
 
 /// What `ipset restore` makes of the one the other by. Nothing is ever missing from a set that should be in it.
@@ -84,9 +96,8 @@ fn replace(script: &mut String, name: &str, want: &BTreeSet<String>) {
 }
 
 fn create(script: &mut String, name: &str, as_name: &str, members: usize) {
-    let family = if name.starts_with("NIPv6") { "inet6" } else { "inet" };
     let size = if members > USUAL { LARGE } else { "" };
-    script.push_str(&format!("create {as_name} hash:net family {family}{size}\n"));
+    script.push_str(&format!("create {as_name} {}{size}\n", bundles::settings(name)));
 }
 
 #[cfg(test)]

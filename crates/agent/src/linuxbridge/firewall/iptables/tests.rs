@@ -9,7 +9,7 @@ use crate::linuxbridge::firewall::testing::policy;
 
 /// What is to be done for a policy by an agent that has just started, where it is in force.
 async fn left_to_do(driver: &Iptables, policy: &Policy) -> Vec<String> {
-    let mut next = Iptables::open(driver.namespace.clone(), driver.sets == Sets::Ipset).unwrap();
+    let mut next = Iptables::open(driver.namespace.clone(), driver.sets != Sets::Expanded).unwrap();
     let actual = next.read().await.unwrap();
     next.zones.choose(policy, actual.zones());
     let before = actual.sets.clone();
