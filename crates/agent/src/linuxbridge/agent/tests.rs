@@ -18,6 +18,9 @@ use server::Server;
 const PORTS: usize = 5;
 const NETWORKS: usize = 2;
 const GRACE: Duration = Duration::from_secs(20);
+/// The second network is a VLAN of this interface's, the first of this host only.
+const UPLINK: &str = "eth1";
+const VLAN: &str = "eth1.101";
 
 /// Anything that can happen to a host, by number of port or network.
 #[derive(Debug, Clone)]
@@ -69,9 +72,21 @@ impl World {
     fn new() -> Self {
         let server = Server::start();
         let networks: Vec<_> = (0..NETWORKS).map(|_| NetworkId::random()).collect();
-        let ports = (0..PORTS).map(|i| server.port(networks[i % NETWORKS], NetworkType::Local, None)).collect();
+        let port = |i: usize| match i % NETWORKS {
+            0 => server.port(networks[0], NetworkType::Local, None),
+            other => server.port(networks[other], NetworkType::Vlan, Some("physnet1")),
+        };
+        let ports: Vec<PortId> = (0..PORTS).map(port).collect();
+        for port in ports.iter().skip(1).step_by(NETWORKS) {
+            server.change(*port, |details| {
+                details.segmentation_id = Some(101);
+                details.mtu = Some(1450);
+            });
+        }
         let (mtu, up, plugged) = (vec![1450; NETWORKS], vec![true; PORTS], vec![false; PORTS]);
-        let mut world = Self { host: FakeHost::new(), server, networks, ports, mtu, up, plugged, agent: None };
+        let host = FakeHost::new();
+        host.plug(UPLINK, Kind::Hardware);
+        let mut world = Self { host, server, networks, ports, mtu, up, plugged, agent: None };
         world.start();
         world
     }
@@ -79,6 +94,7 @@ impl World {
     fn start(&mut self) {
         let mut config = Config::new("host-a");
         config.empty_bridge_grace = GRACE;
+        config.physical_interface_mappings = [("physnet1".to_owned(), UPLINK.to_owned())].into();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = serve(self.host.kernel(), config, self.server.bus.clone(), async { drop(stopped.await) });
         self.agent = Some(Running(stop, tokio::spawn(run)));
@@ -154,6 +170,9 @@ impl World {
             let network = port % NETWORKS;
             let bridge = device::bridge(self.networks[network]);
             expected.insert(bridge.clone(), (None, self.mtu[network], true));
+            if network == 1 {
+                expected.insert(VLAN.to_owned(), (Some(bridge.clone()), 1500, true));
+            }
             expected.insert(self.tap(port), (Some(bridge), self.mtu[network], self.up[port]));
         }
         expected
@@ -162,7 +181,7 @@ impl World {
     async fn actual(&self) -> BTreeMap<String, (Option<String>, u32, bool)> {
         let links = self.host.kernel().links().await.unwrap();
         let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
-        let ours = links.iter().filter(|link| link.name != "lo");
+        let ours = links.iter().filter(|link| link.name != "lo" && link.name != UPLINK);
         ours.map(|link| (link.name.clone(), (link.master.and_then(name), link.mtu, link.up))).collect()
     }
 }
