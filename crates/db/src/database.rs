@@ -142,9 +142,19 @@ impl Database {
     /// A connection whose selects all see one snapshot.
     pub async fn reader(&self) -> Result<Conn, DbError> {
         match &self.pool {
-            Pool::Sqlite(pool) => Ok(Conn::new(Inner::Sqlite(pool.reader().await?))),
-            Pool::Mysql(pool) => Ok(Conn::new(Inner::Mysql(pool.session().await?))),
+            Pool::Sqlite(pool) => Ok(Conn::new(Inner::Sqlite(pool.reader()?))),
+            Pool::Mysql(pool) => Ok(Conn::new(Inner::Mysql(pool.reader().await?))),
             Pool::Postgres(pool) => Ok(Conn::new(Inner::Postgres(pool.reader().await?))),
+        }
+    }
+
+    /// A connection whose first statement stands for itself, and whose further ones see one snapshot that begins with the
+    /// second. For what one statement tells as a rule.
+    pub async fn glance(&self) -> Result<Conn, DbError> {
+        match &self.pool {
+            Pool::Sqlite(pool) => Ok(Conn::new(Inner::Sqlite(pool.glance()?))),
+            Pool::Mysql(pool) => Ok(Conn::new(Inner::Mysql(pool.glance().await?))),
+            Pool::Postgres(pool) => Ok(Conn::new(Inner::Postgres(pool.glance().await?))),
         }
     }
 
@@ -152,7 +162,7 @@ impl Database {
     pub async fn begin(&self) -> Result<Tx, DbError> {
         match &self.pool {
             Pool::Sqlite(pool) => Ok(Tx::new(Conn::new(Inner::Sqlite(pool.writer().await?)))),
-            Pool::Mysql(pool) => Ok(Tx::new(Conn::new(Inner::Mysql(pool.session().await?)))),
+            Pool::Mysql(pool) => Ok(Tx::new(Conn::new(Inner::Mysql(pool.writer().await?)))),
             Pool::Postgres(pool) => Ok(Tx::new(Conn::new(Inner::Postgres(pool.writer().await?)))),
         }
     }

@@ -9,7 +9,6 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
-use sea_query::{Expr, ExprTrait, SelectStatement};
 use types::{
     Mac, NetworkId, PortId, SegmentId, SubnetId,
     port::FixedIp,
@@ -17,7 +16,7 @@ use types::{
 };
 use uuid::Uuid;
 
-use crate::{Backend, Conn, DbError, Race, Row, Statement, Value, schema::tables};
+use crate::{Backend, Conn, DbError, Race, Row, Statement, Value, schema::tables, whole::Child};
 
 /// What of a subnet decides whether and how it serves a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,14 +214,12 @@ pub async fn fixed_ips_of(conn: &mut Conn, ports: &[PortId]) -> Result<HashMap<P
         return Ok(HashMap::new());
     }
     let ids: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    fixed_ips_read(&conn.select(&fixed_ips_query(&ids)).await?)
+    fixed_ips_read(&conn.select(&fixed_ips_child().query(&ids)).await?)
 }
 
-/// The query for the addresses of ports, which [`fixed_ips_read`] reads.
-pub(crate) fn fixed_ips_query(ports: &[String]) -> SelectStatement {
-    let mut select = tables::IPALLOCATIONS.select(&["port_id", "ip_address", "subnet_id"]);
-    select.and_where(Expr::col("port_id").is_in(ports.iter().map(String::as_str)));
-    select
+/// The addresses of ports, which [`fixed_ips_read`] reads.
+pub(crate) fn fixed_ips_child() -> Child {
+    Child::of(&tables::IPALLOCATIONS, "port_id", &["ip_address", "subnet_id"])
 }
 
 /// The addresses of ports, each port's in the order the API shows them: by the text of the address, then of the subnet.

@@ -50,6 +50,7 @@ mod timestamp;
 pub mod tunnel;
 mod url;
 mod value;
+mod whole;
 
 pub use conn::{Conn, Tx};
 pub use database::{Backend, Database, Reconnect, Settings, Usage};

@@ -279,11 +279,24 @@ impl Listing {
         select
     }
 
-    fn select(&self) -> SelectStatement {
+    /// How many values [`Listing::bare_select`] selects.
+    pub(crate) fn width(&self) -> usize {
+        self.columns.len() + if self.standard { crate::standard::COLUMNS.len() } else { 0 }
+    }
+
+    /// The columns of the table, then those of standard attributes.
+    pub(crate) fn bare_select(&self) -> SelectStatement {
         let mut select = self.from();
         select.exprs(self.columns.iter().map(|column| own(self.table, column)));
         if self.standard {
             select.exprs(crate::standard::COLUMNS.iter().map(|column| Expr::col((crate::standard::TABLE, *column))));
+        }
+        select
+    }
+
+    fn select(&self) -> SelectStatement {
+        let mut select = self.bare_select();
+        if self.standard {
             select.expr(crate::standard::is_tagged());
         }
         select
@@ -305,7 +318,7 @@ impl Listing {
         keys
     }
 
-    fn condition(&self, query: &ListQuery) -> Condition {
+    pub(crate) fn condition(&self, query: &ListQuery) -> Condition {
         let mut all = self.seen_by(&query.viewer);
         for filter in &query.filters {
             if let Some(source) = self.source(&filter.attribute) {

@@ -1,8 +1,9 @@
 //! MySQL and MariaDB, alone or as a Galera cluster.
 //!
-//! Sessions run with autocommit off, so that a transaction begins with its first statement and costs no round trip of
-//! its own. A statement alone is a prepared one; several that travel together are one text ([`text`]). What ends without a commit is rolled back behind the back of whoever dropped it. The SQL mode is the one
-//! upstream sets; isolation is the server's default, REPEATABLE READ.
+//! What begins a transaction travels with its first statement, so it costs no round trip of its own. A statement alone is
+//! a prepared one; several that travel together are one text ([`text`]). What ends without a commit is rolled back behind
+//! the back of whoever dropped it. The SQL mode is the one upstream sets; isolation is the server's default, REPEATABLE
+//! READ.
 
 mod error;
 mod options;
@@ -22,6 +23,9 @@ use crate::{
 use error::{connecting, translate};
 use options::Options;
 
+const READ: &str = "START TRANSACTION READ ONLY";
+const WRITE: &str = "START TRANSACTION";
+
 /// The connections to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
@@ -38,8 +42,10 @@ struct Server(Mutex<mysql_async::Opts>);
 pub(crate) struct Session {
     lease: Option<Lease<Server>>,
     limit: Option<Duration>,
-    /// Something ran since the last commit.
-    dirty: bool,
+    /// The statement that begins the transaction, until it has been sent.
+    begin: Option<&'static str>,
+    /// The first statement stands for itself, before the transaction begins.
+    glance: bool,
     /// The connection is of no more use: it broke, or a statement was sent whose answer has not been read.
     cut: bool,
 }
@@ -67,7 +73,7 @@ impl Pool {
         let Options { driver, connect, statement } = Options::new(settings)?;
         let pool =
             Self { connections: pool::Pool::new(Server(Mutex::new(driver)), settings, connect), limit: statement };
-        pool.session().await?;
+        pool.reader().await?;
         Ok(pool)
     }
 
@@ -75,9 +81,24 @@ impl Pool {
         self.connections.usage()
     }
 
-    pub(crate) async fn session(&self) -> Result<Session, DbError> {
-        let lease = self.connections.get().await?;
-        Ok(Session { lease: Some(lease), limit: self.limit, dirty: false, cut: false })
+    pub(crate) async fn reader(&self) -> Result<Session, DbError> {
+        self.session(READ).await
+    }
+
+    /// Its first statement stands for itself.
+    pub(crate) async fn glance(&self) -> Result<Session, DbError> {
+        let mut session = self.session(READ).await?;
+        session.glance = true;
+        Ok(session)
+    }
+
+    pub(crate) async fn writer(&self) -> Result<Session, DbError> {
+        self.session(WRITE).await
+    }
+
+    async fn session(&self, begin: &'static str) -> Result<Session, DbError> {
+        let lease = Some(self.connections.get().await?);
+        Ok(Session { lease, limit: self.limit, begin: Some(begin), glance: false, cut: false })
     }
 }
 
@@ -85,10 +106,12 @@ impl Session {
     /// Does several statements in one round trip, in order up to the first that fails. The first flight on a connection
     /// that broke while it was idle is repeated on a new one.
     pub(crate) async fn flight(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
-        let fresh = !self.dirty && self.lease.as_ref().is_some_and(Lease::is_reused);
+        let (begin, glance) = (self.begin, self.glance);
+        let fresh = begin.is_some() && self.lease.as_ref().is_some_and(Lease::is_reused);
         match self.attempt(statements).await {
             Err(Failed { error: DbError::Lost { .. }, .. }) if fresh => {
                 self.lease.as_mut().ok_or_else(gone)?.replace().await.map_err(Failed::at_once)?;
+                (self.begin, self.glance) = (begin, glance);
                 self.attempt(statements).await
             }
             result => result,
@@ -96,30 +119,45 @@ impl Session {
     }
 
     async fn attempt(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        let glance = std::mem::take(&mut self.glance);
         // One alone is prepared: the server need not parse it again.
-        if let [one] = statements {
+        if let [one] = statements
+            && (glance || self.begin.is_none())
+        {
             return self.prepared(one).await.map(|outcome| vec![outcome]).map_err(Failed::at_once);
         }
         let text = text::together(statements).map_err(Failed::at_once)?;
         let mut outcomes = Vec::with_capacity(statements.len());
-        let failure = self.send(&text, statements.len(), &mut outcomes).await;
+        let failure = self.send(text, statements.len(), &mut outcomes).await;
         self.told(failure, statements, outcomes.len())?;
         Ok(outcomes)
     }
 
     async fn prepared(&mut self, statement: &Statement) -> Result<Outcome, DbError> {
         let limit = self.limit;
-        (self.dirty, self.cut) = (true, true);
+        self.cut = true;
         let result = limited(limit, run(self.connection()?, &statement.text, &statement.binds)).await;
         self.done(result.map_err(|e| translate(&statement.text, e)))
     }
 
-    /// Sends a text of so many statements and collects what they did.
-    async fn send(&mut self, text: &str, count: usize, outcomes: &mut Vec<Outcome>) -> Result<(), mysql_async::Error> {
-        let limit = self.limit;
-        (self.dirty, self.cut) = (true, true);
+    /// Sends a text of so many statements, after what begins the transaction, and collects what they did.
+    async fn send(
+        &mut self,
+        text: String,
+        count: usize,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), mysql_async::Error> {
+        let (limit, begin) = (self.limit, self.begin.take());
+        self.cut = true;
         let connection = self.connection().map_err(|error| mysql_async::Error::Other(error.into()))?;
-        limited(limit, text::run(connection, text, count, outcomes)).await
+        let Some(begin) = begin else {
+            return limited(limit, text::run(connection, &text, count, outcomes)).await;
+        };
+        let text = format!("{begin};\n{text}");
+        let result = limited(limit, text::run(connection, &text, count + 1, outcomes)).await;
+        // Nobody asks what the beginning did.
+        outcomes.drain(..1.min(outcomes.len()));
+        result
     }
 
     /// The error of a flight, of which so many statements had been done.
@@ -135,28 +173,30 @@ impl Session {
     }
 
     pub(crate) async fn batch(&mut self, text: &str) -> Result<(), DbError> {
-        let limit = self.limit;
-        (self.dirty, self.cut) = (true, true);
-        let result = limited(limit, self.connection()?.query_drop(text)).await;
-        self.done(result.map_err(|e| translate(text, e)))
+        let (limit, begin) = (self.limit, self.begin.take());
+        let text = begin.map_or_else(|| text.to_owned(), |begin| format!("{begin};\n{text}"));
+        self.cut = true;
+        let result = limited(limit, self.connection()?.query_drop(&text)).await;
+        self.done(result.map_err(|e| translate(&text, e)))
     }
 
     /// Does the last statements and commits, in one round trip.
     pub(crate) async fn commit(mut self, last: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
-        if !self.dirty && last.is_empty() {
+        if self.begin.is_some() && last.is_empty() {
             return Ok(Vec::new());
         }
         let mut text = text::together(last).map_err(Failed::at_once)?;
         text.push_str(if last.is_empty() { "COMMIT" } else { ";\nCOMMIT" });
         let mut outcomes = Vec::with_capacity(last.len() + 1);
-        let result = self.send(&text, last.len() + 1, &mut outcomes).await;
+        let result = self.send(text, last.len() + 1, &mut outcomes).await;
         // What the server itself says of an earlier statement says that it has not come to the commit.
         let reached = outcomes.len() >= last.len() || !matches!(result, Err(mysql_async::Error::Server(_)));
         self.told(result, last, outcomes.len()).map_err(|failed| match reached {
             true => Failed { error: failed.error.of_commit(), ..failed },
             false => failed,
         })?;
-        self.dirty = false;
+        // Nothing is left to roll back.
+        self.begin = Some(WRITE);
         Ok(outcomes)
     }
 
@@ -180,12 +220,14 @@ impl Drop for Session {
     /// Rolls back what was not committed. The connection returns to the pool only after that.
     fn drop(&mut self) {
         let Some(mut lease) = self.lease.take() else { return };
-        if !self.dirty {
+        // Closing it in good order would wait for an answer that may never come.
+        if self.cut {
+            return;
+        }
+        if self.begin.is_some() {
             return lease.give_back();
         }
-        // Closing it in good order would wait for an answer that may never come.
-        if !self.cut
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move {
                 if lease.connection().query_drop("ROLLBACK").await.is_ok() {

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_query::{Expr, ExprTrait, SelectStatement};
-use types::{NetworkId, SubnetId, network::Network};
+use types::{AddressScopeId, NetworkId, SubnetId, network::Network};
 use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Statement, Value,
-    address_scope::{scopes_query, scopes_read},
     list::{ListQuery, Listing, Scope, Source, targets},
-    schema::{Table, tables},
-    segment::{segments_query, segments_read},
+    schema::tables,
+    segment::{segments_child, segments_read},
     standard::{standard_from_row, tagged, tags_of},
+    whole::{Child, Whole},
 };
 
 /// `networkrbacs.action` of a network that projects may use.
@@ -61,15 +61,46 @@ pub async fn networks_from_rows(
     }
     let ids: Vec<String> = networks.iter().map(|n| n.id.to_string()).collect();
     let tagged = tagged(&rows, COLUMNS.len())?;
-    let [subnets, segments, shared, external, security, zones, scopes] = children(&ids, project_id);
-    let [subnets, segments, shared, external, security, zones, scopes] =
-        conn.select_all([&subnets, &segments, &shared, &external, &security, &zones, &scopes]).await?;
+    let queries = children(project_id).map(|child| child.query(&ids));
+    let children = conn.select_all(queries.each_ref()).await?;
     let mut tags = tags_of(conn, &tagged).await?;
-    let (mut subnets, mut segments) = (subnets_read(&subnets)?, segments_read(&segments)?);
-    let shared = shared.iter().map(|row| row.get(0)).collect::<Result<HashSet<NetworkId>, _>>()?;
-    let (external, security): (HashMap<_, bool>, HashMap<_, bool>) = (by_network(&external)?, by_network(&security)?);
-    let (mut zones, scopes) = (zones_read(&zones)?, scopes_read(&scopes)?);
+    complete(&mut networks, &children)?;
     for network in &mut networks {
+        network.standard.tags = tags.remove(&network.standard.standard_attr_id).unwrap_or_default();
+    }
+    Ok(networks)
+}
+
+/// The whole network that a query finds by its id, as the project sees it that asks.
+pub async fn network_whole(
+    conn: &mut Conn,
+    query: &ListQuery,
+    project_id: Option<&str>,
+) -> Result<Option<Network>, DbError> {
+    match LISTING.whole(conn, query, &children(project_id)).await? {
+        Whole::Nothing => Ok(None),
+        Whole::One(row, children, tags) => {
+            let mut network = network_from_row(&row)?;
+            complete(std::slice::from_mut(&mut network), &children)?;
+            network.standard.tags = tags;
+            Ok(Some(network))
+        }
+        Whole::TooMuch => {
+            let page = LISTING.page(conn, query).await?;
+            Ok(networks_from_rows(conn, page.rows, project_id).await?.pop())
+        }
+    }
+}
+
+/// Puts what hangs on networks to them.
+fn complete(networks: &mut [Network], children: &[Vec<Row>; 6]) -> Result<(), DbError> {
+    let [subnets, segments, shared, external, security, zones] = children;
+    let scopes = scopes_read(subnets)?;
+    let (mut subnets, mut segments) = (subnets_read(subnets)?, segments_read(segments)?);
+    let shared = shared.iter().map(|row| row.get(0)).collect::<Result<HashSet<NetworkId>, _>>()?;
+    let (external, security): (HashMap<_, bool>, HashMap<_, bool>) = (by_network(external)?, by_network(security)?);
+    let mut zones = zones_read(zones)?;
+    for network in networks {
         network.ipv4_address_scope = scopes.get(&(network.id, 4)).map(ToString::to_string);
         network.ipv6_address_scope = scopes.get(&(network.id, 6)).map(ToString::to_string);
         let subnets = subnets.remove(&network.id).unwrap_or_default();
@@ -80,10 +111,9 @@ pub async fn networks_from_rows(
         network.router_external = network.is_default.is_some();
         network.port_security_enabled = security.get(&network.id).copied().unwrap_or(true);
         network.availability_zones = zones.remove(&network.id).unwrap_or_default();
-        network.standard.tags = tags.remove(&network.standard.standard_attr_id).unwrap_or_default();
         network.segments = segments.remove(&network.id).unwrap_or_default();
     }
-    Ok(networks)
+    Ok(())
 }
 
 fn network_from_row(row: &Row) -> Result<Network, DbError> {
@@ -103,30 +133,31 @@ fn network_from_row(row: &Row) -> Result<Network, DbError> {
     })
 }
 
-/// The queries for what hangs on networks: subnets, segments, whether they are shared with a project, external networks,
-/// port security, availability zones, address scopes.
-fn children(ids: &[String], project_id: Option<&str>) -> [SelectStatement; 7] {
+/// What hangs on networks: subnets with the pools they are from, segments, whether they are shared with a project, external
+/// networks, port security, availability zones.
+fn children(project_id: Option<&str>) -> [Child; 6] {
+    let (shared, zones) = (&tables::NETWORKRBACS, &tables::NETWORKDHCPAGENTBINDINGS);
+    let from = Expr::col((tables::SUBNETS.name, "subnetpool_id")).equals(("subnetpools", "id"));
+    let agent = Expr::col((zones.name, "dhcp_agent_id")).equals(("agents", "id"));
     [
-        of_networks(&tables::SUBNETS, &["network_id", "id", "segment_id"], ids),
-        segments_query(ids),
-        shared_query(ids, project_id),
-        of_networks(&tables::EXTERNALNETWORKS, &["network_id", "is_default"], ids),
-        of_networks(&tables::NETWORKSECURITYBINDINGS, &["network_id", "port_security_enabled"], ids),
-        zones_query(ids),
-        scopes_query(ids),
+        Child::of(&tables::SUBNETS, "network_id", &["id", "segment_id"]).beside(
+            "subnetpools",
+            from,
+            &["ip_version", "address_scope_id"],
+        ),
+        segments_child(),
+        Child::of(shared, "object_id", &[])
+            .only(Expr::col((shared.name, "action")).eq(ACCESS_AS_SHARED))
+            .only(Expr::col((shared.name, "target_project")).is_in(targets(project_id))),
+        Child::of(&tables::EXTERNALNETWORKS, "network_id", &["is_default"]),
+        Child::of(&tables::NETWORKSECURITYBINDINGS, "network_id", &["port_security_enabled"]),
+        Child::of(zones, "network_id", &[]).beside("agents", agent, &["availability_zone"]),
     ]
 }
 
-/// What will be asked of a network that a query finds by its id.
-pub fn ahead(conn: &Conn, query: &ListQuery, id: NetworkId, project_id: Option<&str>) -> Vec<Statement> {
-    let children = children(&[id.to_string()], project_id);
-    std::iter::once(&LISTING.page_query(query)).chain(&children).map(|query| conn.statement(query)).collect()
-}
-
-fn of_networks(table: &'static Table, columns: &[&'static str], ids: &[String]) -> SelectStatement {
-    let mut select = table.select(columns);
-    select.and_where(Expr::col((table.name, "network_id")).is_in(ids.iter().map(String::as_str)));
-    select
+/// What [`network_whole`] will ask.
+pub fn ahead(conn: &Conn, query: &ListQuery, project_id: Option<&str>) -> Statement {
+    conn.statement(&LISTING.whole_query(query, &children(project_id)))
 }
 
 /// The subnets of each network, and whether each belongs to a segment.
@@ -137,6 +168,17 @@ fn subnets_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<(SubnetId, bool)>
     }
     subnets.values_mut().for_each(|list| list.sort_unstable());
     Ok(subnets)
+}
+
+/// The address scopes of the pools that the subnets of networks are from, by network and IP version.
+fn scopes_read(subnets: &[Row]) -> Result<HashMap<(NetworkId, u8), AddressScopeId>, DbError> {
+    let mut scopes = HashMap::new();
+    for subnet in subnets {
+        if let Some(scope) = subnet.get(4)? {
+            scopes.insert((subnet.get(0)?, subnet.get(3)?), scope);
+        }
+    }
+    Ok(scopes)
 }
 
 /// One value for each network.
@@ -162,15 +204,6 @@ fn shared_query(ids: &[String], project_id: Option<&str>) -> SelectStatement {
 }
 
 /// Availability zones of the DHCP agents that serve each network.
-fn zones_query(ids: &[String]) -> SelectStatement {
-    let mut select = tables::NETWORKDHCPAGENTBINDINGS.select(&["network_id"]);
-    select.expr(Expr::col(("agents", "availability_zone")));
-    let agent = Expr::col(("networkdhcpagentbindings", "dhcp_agent_id"));
-    select.inner_join("agents", agent.equals(("agents", "id")));
-    select.and_where(Expr::col(("networkdhcpagentbindings", "network_id")).is_in(ids.iter().map(String::as_str)));
-    select
-}
-
 fn zones_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<String>>, DbError> {
     let mut zones: HashMap<NetworkId, Vec<String>> = HashMap::new();
     for row in rows {

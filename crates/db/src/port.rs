@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, Query};
 use serde_json::{Map, Value as Json};
 use types::{
     PortId, SecurityGroupId, SegmentId,
@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Value,
-    ipam::{fixed_ips_query, fixed_ips_read},
-    list::{Listing, Scope, Source},
+    ipam::{fixed_ips_child, fixed_ips_read},
+    list::{ListQuery, Listing, Scope, Source},
     schema::{Table, tables},
     standard::{standard_delete, standard_from_row, tagged, tags_of},
+    whole::{Child, Whole},
 };
 
 const COLUMNS: [&str; 10] = [
@@ -83,29 +84,54 @@ pub async fn ports_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Port
     }
     let ids: Vec<String> = ports.iter().map(|p| p.id.to_string()).collect();
     let tagged = tagged(&rows, COLUMNS.len())?;
-    let [fixed_ips, bindings, groups, security, pairs, options] = children(&ids);
-    let [fixed_ips, bindings, groups, security, pairs, options] =
-        conn.select_all([&fixed_ips, &bindings, &groups, &security, &pairs, &options]).await?;
+    let queries = children().map(|child| child.query(&ids));
+    let children = conn.select_all(queries.each_ref()).await?;
     let mut tags = tags_of(conn, &tagged).await?;
-    let mut fixed_ips = fixed_ips_read(&fixed_ips)?;
-    let mut bindings = bindings_read(&bindings)?;
-    let mut groups = security_groups_read(&groups)?;
+    complete(&mut ports, &children)?;
+    for port in &mut ports {
+        port.standard.tags = tags.remove(&port.standard.standard_attr_id).unwrap_or_default();
+    }
+    Ok(ports)
+}
+
+/// The whole port that a query finds by its id.
+pub async fn port_whole(conn: &mut Conn, query: &ListQuery) -> Result<Option<Port>, DbError> {
+    match LISTING.whole(conn, query, &children()).await? {
+        Whole::Nothing => Ok(None),
+        Whole::One(row, children, tags) => {
+            let mut port = port_from_row(&row)?;
+            complete(std::slice::from_mut(&mut port), &children)?;
+            port.standard.tags = tags;
+            Ok(Some(port))
+        }
+        Whole::TooMuch => {
+            let page = LISTING.page(conn, query).await?;
+            Ok(ports_from_rows(conn, page.rows).await?.pop())
+        }
+    }
+}
+
+/// Puts what hangs on ports to them.
+fn complete(ports: &mut [Port], children: &[Vec<Row>; 6]) -> Result<(), DbError> {
+    let [fixed_ips, bindings, groups, security, pairs, options] = children;
+    let mut fixed_ips = fixed_ips_read(fixed_ips)?;
+    let mut bindings = bindings_read(bindings)?;
+    let mut groups = security_groups_read(groups)?;
     let security: HashMap<PortId, bool> =
         security.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, DbError>>()?;
-    let mut pairs = address_pairs_read(&pairs)?;
-    let mut options = dhcp_options_read(&options)?;
-    for port in &mut ports {
+    let mut pairs = address_pairs_read(pairs)?;
+    let mut options = dhcp_options_read(options)?;
+    for port in ports {
         port.fixed_ips = fixed_ips.remove(&port.id).unwrap_or_default();
         port.security_groups = groups.remove(&port.id).unwrap_or_default();
         port.port_security_enabled = security.get(&port.id).copied().unwrap_or(true);
         port.allowed_address_pairs = pairs.remove(&port.id).unwrap_or_default();
         port.extra_dhcp_opts = options.remove(&port.id).unwrap_or_default();
-        port.standard.tags = tags.remove(&port.standard.standard_attr_id).unwrap_or_default();
         if let Some(binding) = bindings.remove(&port.id) {
             port.binding = binding;
         }
     }
-    Ok(ports)
+    Ok(())
 }
 
 fn port_from_row(row: &Row) -> Result<Port, DbError> {
@@ -139,12 +165,6 @@ fn port_from_row(row: &Row) -> Result<Port, DbError> {
 
 // ===== what hangs on ports =====
 
-fn of_ports(table: &'static Table, columns: &[&'static str], ids: &[String]) -> SelectStatement {
-    let mut select = table.select(columns);
-    select.and_where(Expr::col((table.name, "port_id")).is_in(ids.iter().map(String::as_str)));
-    select
-}
-
 fn grouped<K: Eq + Hash, T>(
     pairs: impl Iterator<Item = Result<(K, T), DbError>>,
 ) -> Result<HashMap<K, Vec<T>>, DbError> {
@@ -156,28 +176,26 @@ fn grouped<K: Eq + Hash, T>(
     Ok(groups)
 }
 
-/// The queries for what hangs on ports: addresses, bindings, groups, port security, address pairs, DHCP options.
-fn children(ids: &[String]) -> [SelectStatement; 6] {
+/// What hangs on ports: addresses, bindings, groups, port security, address pairs, DHCP options.
+fn children() -> [Child; 6] {
     [
-        fixed_ips_query(ids),
-        bindings_query(ids),
-        of_ports(&tables::SECURITYGROUPPORTBINDINGS, &["port_id", "security_group_id"], ids),
-        of_ports(&tables::PORTSECURITYBINDINGS, &["port_id", "port_security_enabled"], ids),
-        of_ports(&tables::ALLOWEDADDRESSPAIRS, &["port_id", "mac_address", "ip_address"], ids),
-        of_ports(&tables::EXTRADHCPOPTS, &["port_id", "opt_name", "opt_value", "ip_version"], ids),
+        fixed_ips_child(),
+        bindings_child(),
+        Child::of(&tables::SECURITYGROUPPORTBINDINGS, "port_id", &["security_group_id"]),
+        Child::of(&tables::PORTSECURITYBINDINGS, "port_id", &["port_security_enabled"]),
+        Child::of(&tables::ALLOWEDADDRESSPAIRS, "port_id", &["mac_address", "ip_address"]),
+        Child::of(&tables::EXTRADHCPOPTS, "port_id", &["opt_name", "opt_value", "ip_version"]),
     ]
 }
 
-fn bindings_query(ids: &[String]) -> SelectStatement {
-    let table = &tables::ML2_PORT_BINDINGS;
-    let columns = ["port_id", "host", "vnic_type", "vif_type", "vif_details", "profile"];
-    let mut select = of_ports(table, &columns, ids);
-    let levels = "ml2_port_binding_levels";
-    select.expr(Expr::col((levels, "driver")));
-    let same = |column| Expr::col((table.name, column)).equals((levels, column));
-    select.left_join(levels, same("port_id").and(same("host")).and(Expr::col((levels, "level")).eq(0)));
-    select.and_where(Expr::col((table.name, "status")).eq("ACTIVE"));
-    select
+/// The active bindings, each with the driver that bound it.
+fn bindings_child() -> Child {
+    let (table, levels) = (&tables::ML2_PORT_BINDINGS, "ml2_port_binding_levels");
+    let same = |column| Expr::col((levels, column)).equals((table.name, column));
+    let level = same("port_id").and(same("host")).and(Expr::col((levels, "level")).eq(0));
+    Child::of(table, "port_id", &["host", "vnic_type", "vif_type", "vif_details", "profile"])
+        .only(Expr::col((table.name, "status")).eq("ACTIVE"))
+        .beside(levels, level, &["driver"])
 }
 
 fn bindings_read(rows: &[Row]) -> Result<HashMap<PortId, Binding>, DbError> {

@@ -40,6 +40,8 @@ pub(crate) struct Session {
     lease: Option<Lease<Server>>,
     /// The statement that begins the transaction, until it has been sent.
     begin: Option<&'static str>,
+    /// The first statement stands for itself, before the transaction begins.
+    glance: bool,
     /// The connection is of no more use: it broke, or a statement was sent whose answer has not been read.
     cut: bool,
 }
@@ -83,12 +85,19 @@ impl Pool {
         self.session(READ).await
     }
 
+    /// Its first statement stands for itself.
+    pub(crate) async fn glance(&self) -> Result<Session, DbError> {
+        let mut session = self.session(READ).await?;
+        session.glance = true;
+        Ok(session)
+    }
+
     pub(crate) async fn writer(&self) -> Result<Session, DbError> {
         self.session(WRITE).await
     }
 
     async fn session(&self, begin: &'static str) -> Result<Session, DbError> {
-        Ok(Session { lease: Some(self.0.get().await?), begin: Some(begin), cut: false })
+        Ok(Session { lease: Some(self.0.get().await?), begin: Some(begin), glance: false, cut: false })
     }
 }
 
@@ -96,12 +105,12 @@ impl Session {
     /// Does several statements in one round trip, in order up to the first that fails. The first flight on a connection
     /// that broke while it was idle is repeated on a new one.
     pub(crate) async fn flight(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
-        let begin = self.begin;
+        let (begin, glance) = (self.begin, self.glance);
         let fresh = begin.is_some() && self.lease.as_ref().is_some_and(Lease::is_reused);
         match self.attempt(statements, None).await {
             Err(Failed { error: DbError::Lost { .. }, .. }) if fresh => {
                 self.lease.as_mut().ok_or_else(gone)?.replace().await.map_err(Failed::at_once)?;
-                self.begin = begin;
+                (self.begin, self.glance) = (begin, glance);
                 self.attempt(statements, None).await
             }
             result => result,
@@ -109,9 +118,11 @@ impl Session {
     }
 
     async fn attempt(&mut self, statements: &[&Statement], end: Option<&str>) -> Result<Vec<Outcome>, Failed> {
+        let glance = std::mem::take(&mut self.glance) && statements.len() == 1;
+        let begin = if glance { None } else { self.begin.take() };
         let connection = self.lease.as_mut().ok_or_else(gone)?.connection();
         self.cut = true;
-        let result = connection.fly(self.begin.take(), statements, end).await;
+        let result = connection.fly(begin, statements, end).await;
         let text = |at: usize| statements.get(at).map_or(end.unwrap_or_default(), |statement| &*statement.text);
         match result {
             Ok(outcomes) => {

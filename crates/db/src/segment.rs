@@ -5,34 +5,32 @@
 
 use std::collections::HashMap;
 
-use sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, Query};
 use types::{NetworkId, NetworkType, Segment};
 
-use crate::{Conn, DbError, Row, Value, schema::Table, schema::tables};
+use crate::{Conn, DbError, Row, Value, schema::Table, schema::tables, whole::Child};
 
 /// Loads the segments of many networks, each list by index.
 pub async fn segments_of(conn: &mut Conn, networks: &[String]) -> Result<HashMap<NetworkId, Vec<Segment>>, DbError> {
-    segments_read(&conn.select(&segments_query(networks)).await?)
+    segments_read(&conn.select(&segments_child().query(networks)).await?)
 }
 
-/// The query behind [`segments_of`].
-pub(crate) fn segments_query(networks: &[String]) -> SelectStatement {
-    let columns = ["id", "network_id", "network_type", "physical_network", "segmentation_id", "segment_index"];
-    let mut select = tables::NETWORKSEGMENTS.select(&columns);
-    select.and_where(Expr::col("network_id").is_in(networks.iter().map(String::as_str)));
-    select.and_where(Expr::col("is_dynamic").eq(false));
-    select
+/// The segments of networks, which [`segments_read`] reads.
+pub(crate) fn segments_child() -> Child {
+    let columns = ["id", "network_type", "physical_network", "segmentation_id", "segment_index"];
+    let table = &tables::NETWORKSEGMENTS;
+    Child::of(table, "network_id", &columns).only(Expr::col((table.name, "is_dynamic")).eq(false))
 }
 
-/// The segments that [`segments_query`] found.
+/// The segments that [`segments_child`] names.
 pub(crate) fn segments_read(rows: &[Row]) -> Result<HashMap<NetworkId, Vec<Segment>>, DbError> {
     let mut segments: HashMap<NetworkId, Vec<Segment>> = HashMap::new();
     for row in rows {
         let network_type: String = row.get(2)?;
         let Ok(network_type) = network_type.parse() else { continue };
         let segment = Segment {
-            id: row.get(0)?,
-            network_id: row.get(1)?,
+            id: row.get(1)?,
+            network_id: row.get(0)?,
             network_type,
             physical_network: row.get(3)?,
             segmentation_id: row.get(4)?,

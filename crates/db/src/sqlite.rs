@@ -56,7 +56,19 @@ struct Shared {
 pub(crate) struct Session {
     pool: Pool,
     lease: Lease,
+    begin: Begin,
     _used: Arc<()>,
+}
+
+/// What comes before the next statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// Nothing: it stands for itself.
+    Later,
+    /// The beginning of a snapshot.
+    Now,
+    /// Nothing: it has begun.
+    Done,
 }
 
 enum Lease {
@@ -84,19 +96,26 @@ impl Pool {
         }
     }
 
-    fn session(&self, lease: Lease) -> Session {
-        Session { pool: self.clone(), lease, _used: Arc::clone(&self.0.used) }
+    fn session(&self, lease: Lease, begin: Begin) -> Session {
+        Session { pool: self.clone(), lease, begin, _used: Arc::clone(&self.0.used) }
     }
 
-    pub(crate) async fn reader(&self) -> Result<Session, DbError> {
+    pub(crate) fn reader(&self) -> Result<Session, DbError> {
+        self.reading(Begin::Now)
+    }
+
+    /// Its first statement stands for itself.
+    pub(crate) fn glance(&self) -> Result<Session, DbError> {
+        self.reading(Begin::Later)
+    }
+
+    fn reading(&self, begin: Begin) -> Result<Session, DbError> {
         let idle = self.0.readers.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.0.file.connect(self.0.wait, READER_CACHE)?,
         };
-        let mut session = self.session(Lease::Reader(Some(connection)));
-        session.run("BEGIN", &[]).await?;
-        Ok(session)
+        Ok(self.session(Lease::Reader(Some(connection)), begin))
     }
 
     pub(crate) async fn writer(&self) -> Result<Session, DbError> {
@@ -105,15 +124,28 @@ impl Pool {
             .await
             .map_err(|_| DbError::Busy { seconds: self.0.wait.as_secs() })?;
         drop(waiting);
-        let mut session = self.session(Lease::Writer(writer));
+        let mut session = self.session(Lease::Writer(writer), Begin::Done);
         session.run("BEGIN IMMEDIATE", &[]).await?;
         Ok(session)
     }
 }
 
 impl Session {
-    /// Runs a statement; while another process holds the lock, tries again.
+    /// Runs a statement, after the beginning of its snapshot.
     pub(crate) async fn run(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
+        match self.begin {
+            Begin::Later => self.begin = Begin::Now,
+            Begin::Now => {
+                self.run_now("BEGIN", &[]).await?;
+                self.begin = Begin::Done;
+            }
+            Begin::Done => {}
+        }
+        self.run_now(text, binds).await
+    }
+
+    /// While another process holds the lock, tries again.
+    async fn run_now(&mut self, text: &str, binds: &[Value]) -> Result<Outcome, DbError> {
         let mut patience = Patience::new(self.pool.0.wait);
         loop {
             // Bound first: the reference to the connection must not live across the pause.

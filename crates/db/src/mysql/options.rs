@@ -94,7 +94,7 @@ fn setup(url: &Url, settings: &Settings) -> Result<Vec<String>, DbError> {
     if let Some(wait) = settings.mysql_wsrep_sync_wait {
         variables.push(format!("wsrep_sync_wait = {wait}"));
     }
-    variables.push("autocommit = 0".to_owned());
+    variables.push("autocommit = 1".to_owned());
     statements.push(format!("SET SESSION {}", variables.join(", ")));
     statements.extend(url.option("init_command").map(str::to_owned));
     Ok(statements)
@@ -154,13 +154,13 @@ mod tests {
     #[test]
     fn sessions_are_set_up_as_the_url_and_the_options_say() {
         let plain = options("").unwrap();
-        assert_eq!(plain.driver.setup(), ["SET SESSION sql_mode = 'TRADITIONAL', autocommit = 0"]);
+        assert_eq!(plain.driver.setup(), ["SET SESSION sql_mode = 'TRADITIONAL', autocommit = 1"]);
         assert!(plain.driver.ssl_opts().is_none() && plain.statement.is_none());
         let url = "?charset=utf8mb4&collation=utf8mb4_bin&read_timeout=3&connect_timeout=4&unix_socket=/s";
         let mut settings = Settings::new(format!("mysql://u@/d{url}"));
         (settings.mysql_sql_mode, settings.mysql_wsrep_sync_wait) = (None, Some(7));
         let set = Options::new(&settings).unwrap();
-        let wanted = ["SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET SESSION wsrep_sync_wait = 7, autocommit = 0"];
+        let wanted = ["SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET SESSION wsrep_sync_wait = 7, autocommit = 1"];
         assert_eq!(set.driver.setup(), wanted);
         assert_eq!((set.connect.as_secs(), set.statement.map(|s| s.as_secs())), (4, Some(3)));
         assert_eq!(set.driver.socket(), Some("/s"));

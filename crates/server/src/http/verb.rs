@@ -78,9 +78,12 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
 pub(super) async fn show<R: Resource>(ctx: &Ctx, request: &Request, id: &str) -> Result<Answer> {
     let fields = query::fields(&request.query);
     query::filters(R::TABLE, &request.query, &mut ListQuery::default())?;
-    let mut conn = ctx.db().reader().await?;
+    let lens = Lens::new::<R>(ctx.guard());
+    // Where rules have to be asked they see what the resource was seen in.
+    let glance = R::AT_A_GLANCE && lens.is_none();
+    let mut conn = if glance { ctx.db().glance().await? } else { ctx.db().reader().await? };
     let found: R = resource::find(ctx, &mut conn, id).await?;
-    match Lens::new::<R>(ctx.guard()) {
+    match lens {
         None => one::<R>(StatusCode::OK, &found, &fields),
         Some(mut lens) => one::<R>(StatusCode::OK, &lens.show(&mut conn, &found).await?, &fields),
     }

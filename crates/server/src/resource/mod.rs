@@ -67,6 +67,9 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
         query.viewer = ctx.viewer();
     }
 
+    /// Whether [`Self::one`] needs a single statement, and begins anew where that does not do.
+    const AT_A_GLANCE: bool = false;
+
     /// The one with this id that the caller may see.
     fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> impl Future<Output = Result<Option<Self>>> + Send {
         async move {

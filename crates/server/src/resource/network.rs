@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use db::{Conn, Row, Tx, list::Listing, network as rows, standard};
+use db::{
+    Conn, Row, Tx,
+    list::{ListQuery, Listing},
+    network as rows, standard,
+};
 use types::{
     NetworkId, Standard,
     attribute::{Attributes, ResourceTable, table::NETWORK},
@@ -33,6 +37,14 @@ impl Resource for Network {
 
     fn standard(&self) -> Option<&Standard> {
         Some(&self.standard)
+    }
+
+    const AT_A_GLANCE: bool = true;
+
+    async fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<Option<Self>> {
+        let mut query = ListQuery::by_id(id);
+        Self::restrict(ctx, &mut query);
+        Ok(rows::network_whole(conn, &query, ctx.caller.project_id.as_deref()).await?)
     }
 
     async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {

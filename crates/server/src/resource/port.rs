@@ -41,6 +41,14 @@ impl Resource for Port {
         Some(&self.standard)
     }
 
+    const AT_A_GLANCE: bool = true;
+
+    async fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<Option<Self>> {
+        let mut query = ListQuery::by_id(id);
+        Self::restrict(ctx, &mut query);
+        Ok(rows::port_whole(conn, &query).await?)
+    }
+
     async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
         Ok(rows::ports_from_rows(conn, rows).await?)
     }
@@ -118,7 +126,7 @@ async fn ask_ahead(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<()> {
     for network in networks {
         let mut query = ListQuery::by_id(&network.to_string());
         Network::restrict(ctx, &mut query);
-        statements.extend(db::network::ahead(tx, &query, network, ctx.caller.project_id.as_deref()));
+        statements.push(db::network::ahead(tx, &query, ctx.caller.project_id.as_deref()));
         statements.extend(ipam::ahead(&ctx.parts.ipam, network));
     }
     let projects: HashSet<&str> = given.iter().map(|given| given.text("project_id").unwrap_or_default()).collect();
