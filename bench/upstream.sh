@@ -19,6 +19,7 @@ DIR=$(cd "$DIR" && pwd)
 RUN=$(mktemp -d "${TMPDIR:-/tmp}/isospin-upstream.XXXXXX")
 chmod 755 "$RUN"
 PIDS=()
+FACTS=()
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "bench/upstream.sh: $*"; exit 1; }
@@ -41,6 +42,22 @@ await() { # SECONDS WHAT COMMAND…
   local limit=$1 what=$2; shift 2
   for _ in $(seq "$limit"); do "$@" >/dev/null 2>&1 && return; sleep 1; done
   die "$what did not come up within $limit s"
+}
+
+# Starts a server in the background; sets STARTED to its process and TOOK to the seconds to its first answer.
+timed() { # URL LOG COMMAND…
+  local url=$1 log=$2 begin=$EPOCHREALTIME; shift 2
+  "$@" >"$log" 2>&1 &
+  STARTED=$!
+  PIDS+=("$STARTED")
+  for _ in $(seq 6000); do
+    if curl -sf "$url" >/dev/null 2>&1; then
+      TOOK=$(awk "BEGIN { print $EPOCHREALTIME - $begin }")
+      return
+    fi
+    sleep 0.02
+  done
+  die "$1 did not come up, see $log"
 }
 
 packages() {
@@ -144,9 +161,8 @@ C
   say "creating neutron's database"
   "$VENV/bin/neutron-db-manage" --config-file "$RUN/neutron.conf" --config-file "$RUN/ml2.ini" \
     upgrade head >"$RUN/db-manage.log" 2>&1 || die "neutron-db-manage failed, see $RUN/db-manage.log"
-  "$VENV/bin/uwsgi" --ini "$RUN/uwsgi.ini" >"$RUN/neutron.log" 2>&1 &
-  PIDS+=($!)
-  await 120 Neutron curl -sf "http://127.0.0.1:$API_PORT/v2.0/networks"
+  timed "http://127.0.0.1:$API_PORT/v2.0/networks" "$RUN/neutron.log" "$VENV/bin/uwsgi" --ini "$RUN/uwsgi.ini"
+  FACTS+=(--process "upstream=$STARTED" --started "upstream=$TOOK")
 }
 
 isospin_up() {
@@ -161,10 +177,9 @@ isospin_up() {
     -e "s,/neutron\$,/isospin," -e '/^service_plugins/d' "$RUN/neutron.conf" >"$RUN/isospin.conf"
   "$program" db --config-file "$RUN/isospin.conf" upgrade head >"$RUN/isospin-db.log" 2>&1 ||
     die "isospin db upgrade failed, see $RUN/isospin-db.log"
-  "$program" server --config-file "$RUN/isospin.conf" --config-file "$RUN/ml2.ini" --bind "127.0.0.1:$OURS_PORT" \
-    >"$RUN/isospin.log" 2>&1 &
-  PIDS+=($!)
-  await 30 Isospin curl -sf "http://127.0.0.1:$OURS_PORT/v2.0/networks"
+  timed "http://127.0.0.1:$OURS_PORT/v2.0/networks" "$RUN/isospin.log" \
+    "$program" server --config-file "$RUN/isospin.conf" --config-file "$RUN/ml2.ini" --bind "127.0.0.1:$OURS_PORT"
+  FACTS+=(--process "isospin-mariadb=$STARTED" --started "isospin-mariadb=$TOOK")
 }
 
 ports_free() {
@@ -183,4 +198,4 @@ rabbitmq_up
 neutron_up
 isospin_up
 "${MAKE:-make}" bench UPSTREAM="http://127.0.0.1:$API_PORT" \
-  BENCH_ARGS="--endpoint isospin-mariadb=http://127.0.0.1:$OURS_PORT --floor mysql+pymysql://neutron:neutron@127.0.0.1:$DB_PORT/floor ${BENCH_ARGS:-} $*"
+  BENCH_ARGS="--endpoint isospin-mariadb=http://127.0.0.1:$OURS_PORT --floor mysql+pymysql://neutron:neutron@127.0.0.1:$DB_PORT/floor ${FACTS[*]} ${BENCH_ARGS:-} $*"

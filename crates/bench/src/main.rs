@@ -7,6 +7,7 @@
 
 mod endpoint;
 mod floor;
+mod goals;
 mod growth;
 mod load;
 mod machine;
@@ -21,13 +22,14 @@ mod workload;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 
 use crate::endpoint::Endpoint;
 use crate::plan::Plan;
-use crate::process::Server;
+use crate::process::{Running, Server};
 use crate::report::Results;
 
 /// Measures Neutron endpoints side by side: rates and latencies of ports and networks, cost against the size of a
@@ -49,6 +51,12 @@ struct Arguments {
     /// A database to commit the floor to, beside a fresh SQLite file; its schema is made if it is empty
     #[arg(long = "floor", value_name = "URL")]
     floors: Vec<String>,
+    /// The process of an endpoint, whose memory is measured with that of its descendants; may be repeated
+    #[arg(long = "process", value_name = "NAME=PID")]
+    processes: Vec<String>,
+    /// How long an endpoint took from its start to its first answer, in seconds; may be repeated
+    #[arg(long = "started", value_name = "NAME=SECONDS")]
+    started: Vec<String>,
     /// About one minute for one endpoint, with smaller networks
     #[arg(long)]
     quick: bool,
@@ -110,24 +118,39 @@ async fn measure(arguments: &Arguments, plan: &Plan) -> anyhow::Result<Results> 
         endpoints.push(Endpoint::new("isospin", &started.url, None)?.passing());
         server = Some(started);
     }
-    for text in &arguments.endpoints {
-        let (name, url) = text.split_once('=').with_context(|| format!("--endpoint {text}: expected NAME=URL"))?;
+    for (name, url) in named(&arguments.endpoints, "--endpoint")? {
         endpoints.push(Endpoint::new(name, url, arguments.token.clone())?);
     }
     if let Some(url) = &arguments.upstream {
-        endpoints.push(Endpoint::new("upstream", url, arguments.token.clone())?);
+        endpoints.push(Endpoint::new(goals::UPSTREAM, url, arguments.token.clone())?);
     }
     let mut results = Results::new(&endpoints, plan);
+    for (name, process) in named(&arguments.processes, "--process")? {
+        let process = process.parse().with_context(|| format!("--process {name}={process}: expected a number"))?;
+        results.running_of(name)?.process = Some(process);
+    }
+    for (name, seconds) in named(&arguments.started, "--started")? {
+        let seconds = seconds.parse().with_context(|| format!("--started {name}={seconds}: expected seconds"))?;
+        results.running_of(name)?.started = Some(Duration::try_from_secs_f64(seconds)?);
+    }
     results.throughput = throughput::measure(&endpoints, plan).await?;
+    results.running.iter_mut().for_each(Running::look);
     if let Some(server) = &mut server {
         results.start = Some(server.facts());
     }
     (results.growth, results.lists) = growth::measure(&endpoints, plan).await?;
+    results.running.iter_mut().for_each(Running::look);
     if let (Some(server), Some(start)) = (server, &mut results.start) {
         start.resident_grown = server.resident_kib();
         server.stop().await?;
     }
     Ok(results)
+}
+
+/// Arguments of the form NAME=VALUE.
+fn named<'a>(given: &'a [String], option: &str) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
+    let pair = |text: &'a String| text.split_once('=').with_context(|| format!("{option} {text}: expected NAME=…"));
+    given.iter().map(pair).collect()
 }
 
 /// Tells the person at the terminal how far it is.

@@ -40,6 +40,38 @@ pub(crate) struct Facts {
     pub(crate) resident_grown: Option<u64>,
 }
 
+/// What is known of the processes of an endpoint that somebody else started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    /// The first of them; the others are its descendants.
+    pub(crate) process: Option<u32>,
+    /// How long it took to its first answer.
+    pub(crate) started: Option<Duration>,
+    /// The most resident memory seen of all of them, in KiB.
+    pub(crate) resident: Option<u64>,
+}
+
+impl Running {
+    /// Looks at their memory.
+    pub(crate) fn look(&mut self) {
+        self.resident = self.resident.max(self.process.and_then(resident_of_all));
+    }
+}
+
+/// Resident memory of a process and its descendants, in KiB.
+fn resident_of_all(process: u32) -> Option<u64> {
+    let own = resident_kib(process)?;
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| resident_of_all(child.parse().ok()?));
+    Some(own + children.sum::<u64>())
+}
+
+fn resident_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 impl Server {
     /// Starts the program twice, the second time to stay.
     pub(crate) async fn start(program: &Path) -> anyhow::Result<Self> {
@@ -65,9 +97,7 @@ impl Server {
 
     /// Resident memory now, in KiB.
     pub(crate) fn resident_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse().ok()
+        resident_kib(self.child.id()?)
     }
 
     /// What is known so far.

@@ -3,14 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::endpoint::Endpoint;
 use crate::floor::Floor;
-use crate::growth::{self, Point};
+use crate::goals;
+use crate::growth::Point;
 use crate::machine;
 use crate::plan::Plan;
-use crate::process::Facts;
+use crate::process::{Facts, Running};
 use crate::stats::Sample;
-use crate::throughput::{self, Test};
+use crate::throughput::Test;
 
 /// Everything that was measured.
 pub(crate) struct Results {
@@ -30,6 +33,8 @@ pub(crate) struct Results {
     pub(crate) floors: Vec<Floor>,
     /// Our server's start and memory, if it was started here.
     pub(crate) start: Option<Facts>,
+    /// What is known of the processes of each endpoint.
+    pub(crate) running: Vec<Running>,
 }
 
 impl Results {
@@ -44,6 +49,7 @@ impl Results {
             growth: Vec::new(),
             floors: Vec::new(),
             start: None,
+            running: endpoints.iter().map(|_| Running::default()).collect(),
         }
     }
 
@@ -54,9 +60,42 @@ impl Results {
         test.samples.get(endpoint)?.as_ref().filter(|sample| sample.count() > 0)
     }
 
-    fn floor(&self, clients: usize) -> Option<&Sample> {
-        let floor = self.floors.first()?;
+    /// The floor of the database an endpoint of ours is on: the one that was started here is on SQLite, and the name of
+    /// any other ends with that of its database.
+    pub(crate) fn floor_of(&self, endpoint: usize, clients: usize) -> Option<&Sample> {
+        let name = self.names.get(endpoint)?.to_lowercase();
+        let is_its = |floor: &&Floor| match self.start {
+            Some(_) if endpoint == 0 => floor.name == "SQLite",
+            _ => name.ends_with(&floor.name.to_lowercase()),
+        };
+        let floor = self.floors.iter().find(is_its)?;
         floor.samples.iter().find(|(number, _)| *number == clients).map(|(_, sample)| sample)
+    }
+}
+
+impl Results {
+    /// What is known of the processes of the endpoint of that name.
+    pub(crate) fn running_of(&mut self, name: &str) -> anyhow::Result<&mut Running> {
+        let at = self.names.iter().position(|other| other == name);
+        at.and_then(|at| self.running.get_mut(at)).with_context(|| format!("no endpoint is called '{name}'"))
+    }
+
+    /// From the start of an endpoint's server to its first answer.
+    pub(crate) fn start_of(&self, endpoint: usize) -> Option<Duration> {
+        match &self.start {
+            Some(start) if endpoint == 0 => Some(start.second_start),
+            _ => self.running.get(endpoint)?.started,
+        }
+    }
+
+    /// The most resident memory seen of an endpoint's processes, in KiB.
+    pub(crate) fn resident_of(&self, endpoint: usize) -> Option<u64> {
+        match &self.start {
+            Some(start) if endpoint == 0 => {
+                [start.resident_idle, start.resident_serving, start.resident_grown].into_iter().max().flatten()
+            }
+            _ => self.running.get(endpoint)?.resident,
+        }
     }
 }
 
@@ -68,9 +107,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     write_growth(&mut out, results);
     write_floor(&mut out, results);
     write_start(&mut out, results);
-    if results.start.is_some() {
-        write_goals(&mut out, results);
-    }
+    goals::write(&mut out, results);
     out
 }
 
@@ -159,72 +196,6 @@ fn write_start(out: &mut String, results: &Results) {
     let _ = writeln!(out, "| resident after the start | {} |", mib(start.resident_idle));
     let _ = writeln!(out, "| resident after the tests above | {} |", mib(start.resident_serving));
     let _ = writeln!(out, "| resident after the network grew | {} |\n", mib(start.resident_grown));
-}
-
-/// One goal: what it is about, the number, whether it is held.
-struct Goal {
-    what: &'static str,
-    goal: &'static str,
-    measured: String,
-    held: Option<bool>,
-}
-
-fn write_goals(out: &mut String, results: &Results) {
-    let _ = writeln!(out, "## Against the goals\n\n| goal | | measured at {} | held |", results.names[0]);
-    let _ = writeln!(out, "|---|---|---:|---|");
-    for Goal { what, goal, measured, held } in goals(results) {
-        let held = match held {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None => "–",
-        };
-        let _ = writeln!(out, "| {what} | {goal} | {measured} | {held} |");
-    }
-}
-
-fn goals(results: &Results) -> Vec<Goal> {
-    let four = if results.clients.contains(&4) { 4 } else { 1 };
-    let create = results.sample(throughput::CREATE, four, 0);
-    let bulk = results.sample(throughput::BULK, 1, 0).and_then(Sample::median);
-    let list = results.sample(growth::LIST, 1, 0).and_then(Sample::median);
-    let mut goals = vec![
-        at_least("create a port, 4 clients", "≥ 600 /s", create.map(Sample::rate), 600.0),
-        at_most("create a port, 4 clients, p50", "≤ 6 ms", create.and_then(Sample::median), 6.0),
-    ];
-    let share = create.map(Sample::rate).zip(results.floor(four)).map(|(rate, floor)| rate / floor.rate());
-    goals.push(at_least("create a port, share of the floor", "≥ 0.5", share, 0.5));
-    goals.push(at_most("bulk create 100 ports", "≤ 150 ms", bulk, 150.0));
-    let largest = results.growth.first().and_then(|points| points.last()).and_then(|point| point.bulk);
-    goals.push(at_most("bulk create 100 ports in the largest network", "≤ 150 ms", largest, 150.0));
-    goals.push(at_most("list 1,000 ports in full", "≤ 10 ms", list, 10.0));
-    for (what, operation) in [("show a port", throughput::SHOW_PORT), ("show a network", throughput::SHOW_NETWORK)] {
-        let rates =
-            results.clients.iter().filter_map(|clients| results.sample(operation, *clients, 0)).map(Sample::rate);
-        let best = rates.reduce(f64::max);
-        goals.push(at_least(what, "≥ 10,000 /s", best, 10_000.0));
-    }
-    if let Some(start) = &results.start {
-        goals.push(at_most("start to first answer", "≤ 100 ms", Some(start.second_start), 100.0));
-        let most = [start.resident_idle, start.resident_serving, start.resident_grown].into_iter().max().flatten();
-        let measured = most.map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib.div_ceil(1024)));
-        goals.push(Goal {
-            what: "resident memory",
-            goal: "≤ 30 MiB",
-            measured,
-            held: most.map(|kib| kib <= 30 * 1024),
-        });
-    }
-    goals
-}
-
-fn at_least(what: &'static str, goal: &'static str, measured: Option<f64>, least: f64) -> Goal {
-    let text = measured.map_or_else(|| "–".to_owned(), number);
-    Goal { what, goal, measured: text, held: measured.map(|measured| measured >= least) }
-}
-
-fn at_most(what: &'static str, goal: &'static str, measured: Option<Duration>, most: f64) -> Goal {
-    let held = measured.map(|measured| measured.as_secs_f64() * 1e3 <= most);
-    Goal { what, goal, measured: format!("{} ms", milliseconds(measured)), held }
 }
 
 /// A duration in milliseconds with three digits that count.

@@ -227,8 +227,7 @@ impl Drop for Session {
         if self.begin.is_some() {
             return lease.give_back();
         }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if lease.connection().query_drop("ROLLBACK").await.is_ok() {
                     lease.give_back();

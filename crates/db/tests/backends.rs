@@ -17,6 +17,8 @@ mod outbox;
 mod revision;
 #[path = "backends/schema.rs"]
 mod schema;
+#[path = "backends/whole.rs"]
+mod whole;
 
 use isospin_db::{Backend, Database, Settings};
 use testkit::{mariadb::MariaDb, postgres::Postgres};
@@ -41,6 +43,8 @@ async fn run(url: &str) {
     flights::what_is_behind_is_written_in_order(&database).await;
     flights::what_is_wrong_behind_shows_at_the_latest_with_the_commit(&database).await;
     flights::a_write_outdates_what_was_asked_ahead(&database).await;
+    whole::one_statement_tells_what_several_do(&database).await;
+    whole::a_glance_becomes_a_snapshot(&database).await;
     agents::networks_are_given_to_agents(&database).await;
     agents::devices_are_found_and_blocked(&database).await;
     agents::tunnel_ends_are_kept(&database).await;

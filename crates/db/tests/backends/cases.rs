@@ -39,7 +39,7 @@ pub(super) async fn port(conn: &mut Conn, id: PortId, network: NetworkId, mac: &
     conn.insert(&tables::PORTS, &columns, vec![row]).await
 }
 
-async fn count(conn: &mut Conn, table: &'static str) -> i64 {
+pub(crate) async fn count(conn: &mut Conn, table: &'static str) -> i64 {
     conn.sql(&format!("SELECT COUNT(*) FROM {table}"), vec![]).await.unwrap()[0].get(0).unwrap()
 }
 
