@@ -200,12 +200,12 @@ impl Ground {
         Ok(())
     }
 
-    /// Reads all rows of a port, with the statements that show it.
+    /// Reads all rows of a port, with the statement that shows it.
     async fn read_port(&self, database: &Database) -> Result<(), db::DbError> {
         let port = self.written.get().map(String::as_str).unwrap_or_default();
-        let mut conn = database.reader().await?;
-        let page = db::port::LISTING.page(&mut conn, &ListQuery::by_id(port)).await?;
-        db::port::ports_from_rows(&mut conn, page.rows).await.map(drop)
+        let mut conn = database.glance().await?;
+        let query = ListQuery { limit: Some(1), ..ListQuery::by_id(port) };
+        db::port::ports_page(&mut conn, &query).await.map(drop)
     }
 
     /// Takes everything away again, for databases that stay.

@@ -176,6 +176,15 @@ pub struct Page {
     pub last: Option<Vec<Value>>,
 }
 
+/// A part of a list, as whole resources.
+#[derive(Debug)]
+pub struct Items<T> {
+    /// The resources, in order. If they are less than the limit, they are the last.
+    pub items: Vec<T>,
+    /// The sort key values of the last one in reading order, to go on from.
+    pub last: Option<Vec<Value>>,
+}
+
 impl ListQuery {
     /// The one with this id.
     pub fn by_id(id: &str) -> Self {
@@ -228,8 +237,13 @@ impl Listing {
 
     /// The query behind [`Listing::page`].
     pub fn page_query(&self, query: &ListQuery) -> SelectStatement {
+        self.paged(self.select(), query, query.limit)
+    }
+
+    /// What to select, of what a query asks for, in its order, and no more than so many rows. The values of the sort keys
+    /// are selected last.
+    pub(crate) fn paged(&self, mut select: SelectStatement, query: &ListQuery, most: Option<u64>) -> SelectStatement {
         let keys = self.sort_keys(query);
-        let mut select = self.select();
         select.exprs(keys.iter().map(|key| key.column.clone()));
         select.cond_where(self.condition(query));
         if let Some(after) = &query.after {
@@ -242,8 +256,8 @@ impl Listing {
             }
             select.order_by_expr(key.column.clone(), order);
         }
-        if let Some(limit) = query.limit {
-            select.limit(limit);
+        if let Some(most) = most {
+            select.limit(most);
         }
         select
     }
@@ -318,7 +332,7 @@ impl Listing {
         keys
     }
 
-    pub(crate) fn condition(&self, query: &ListQuery) -> Condition {
+    fn condition(&self, query: &ListQuery) -> Condition {
         let mut all = self.seen_by(&query.viewer);
         for filter in &query.filters {
             if let Some(source) = self.source(&filter.attribute) {

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use crate::{
     Conn, DbError, Row, Statement, Value,
-    list::{ListQuery, Listing, Scope, Source, targets},
+    list::{Items, ListQuery, Listing, Scope, Source, targets},
     schema::tables,
     segment::{segments_child, segments_read},
     standard::{standard_from_row, tagged, tags_of},
-    whole::{Child, Whole},
+    whole::Child,
 };
 
 /// `networkrbacs.action` of a network that projects may use.
@@ -63,37 +63,33 @@ pub async fn networks_from_rows(
     let tagged = tagged(&rows, COLUMNS.len())?;
     let queries = children(project_id).map(|child| child.query(&ids));
     let children = conn.select_all(queries.each_ref()).await?;
-    let mut tags = tags_of(conn, &tagged).await?;
-    complete(&mut networks, &children)?;
-    for network in &mut networks {
-        network.standard.tags = tags.remove(&network.standard.standard_attr_id).unwrap_or_default();
-    }
+    let tags = tags_of(conn, &tagged).await?;
+    complete(&mut networks, &children, tags)?;
     Ok(networks)
 }
 
-/// The whole network that a query finds by its id, as the project sees it that asks.
-pub async fn network_whole(
+/// A page of whole networks, as the project sees them that asks.
+pub async fn networks_page(
     conn: &mut Conn,
     query: &ListQuery,
     project_id: Option<&str>,
-) -> Result<Option<Network>, DbError> {
-    match LISTING.whole(conn, query, &children(project_id)).await? {
-        Whole::Nothing => Ok(None),
-        Whole::One(row, children, tags) => {
-            let mut network = network_from_row(&row)?;
-            complete(std::slice::from_mut(&mut network), &children)?;
-            network.standard.tags = tags;
-            Ok(Some(network))
-        }
-        Whole::TooMuch => {
-            let page = LISTING.page(conn, query).await?;
-            Ok(networks_from_rows(conn, page.rows, project_id).await?.pop())
-        }
+) -> Result<Items<Network>, DbError> {
+    let mut found = LISTING.wholes(conn, query, &children(project_id)).await?;
+    let last = found.last();
+    let mut items = found.rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
+    complete(&mut items, &found.children, found.tags)?;
+    if query.reverse {
+        items.reverse();
     }
+    Ok(Items { items, last })
 }
 
 /// Puts what hangs on networks to them.
-fn complete(networks: &mut [Network], children: &[Vec<Row>; 6]) -> Result<(), DbError> {
+fn complete(
+    networks: &mut [Network],
+    children: &[Vec<Row>; 6],
+    mut tags: HashMap<i64, Vec<String>>,
+) -> Result<(), DbError> {
     let [subnets, segments, shared, external, security, zones] = children;
     let scopes = scopes_read(subnets)?;
     let (mut subnets, mut segments) = (subnets_read(subnets)?, segments_read(segments)?);
@@ -101,6 +97,7 @@ fn complete(networks: &mut [Network], children: &[Vec<Row>; 6]) -> Result<(), Db
     let (external, security): (HashMap<_, bool>, HashMap<_, bool>) = (by_network(external)?, by_network(security)?);
     let mut zones = zones_read(zones)?;
     for network in networks {
+        network.standard.tags = tags.remove(&network.standard.standard_attr_id).unwrap_or_default();
         network.ipv4_address_scope = scopes.get(&(network.id, 4)).map(ToString::to_string);
         network.ipv6_address_scope = scopes.get(&(network.id, 6)).map(ToString::to_string);
         let subnets = subnets.remove(&network.id).unwrap_or_default();
@@ -155,7 +152,7 @@ fn children(project_id: Option<&str>) -> [Child; 6] {
     ]
 }
 
-/// What [`network_whole`] will ask.
+/// What [`networks_page`] will ask first for a single one.
 pub fn ahead(conn: &Conn, query: &ListQuery, project_id: Option<&str>) -> Statement {
     conn.statement(&LISTING.whole_query(query, &children(project_id)))
 }

@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::{
     Conn, DbError, Row, Value,
     ipam::{fixed_ips_child, fixed_ips_read},
-    list::{ListQuery, Listing, Scope, Source},
+    list::{Items, ListQuery, Listing, Scope, Source},
     schema::{Table, tables},
     standard::{standard_delete, standard_from_row, tagged, tags_of},
-    whole::{Child, Whole},
+    whole::Child,
 };
 
 const COLUMNS: [&str; 10] = [
@@ -86,33 +86,25 @@ pub async fn ports_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Port
     let tagged = tagged(&rows, COLUMNS.len())?;
     let queries = children().map(|child| child.query(&ids));
     let children = conn.select_all(queries.each_ref()).await?;
-    let mut tags = tags_of(conn, &tagged).await?;
-    complete(&mut ports, &children)?;
-    for port in &mut ports {
-        port.standard.tags = tags.remove(&port.standard.standard_attr_id).unwrap_or_default();
-    }
+    let tags = tags_of(conn, &tagged).await?;
+    complete(&mut ports, &children, tags)?;
     Ok(ports)
 }
 
-/// The whole port that a query finds by its id.
-pub async fn port_whole(conn: &mut Conn, query: &ListQuery) -> Result<Option<Port>, DbError> {
-    match LISTING.whole(conn, query, &children()).await? {
-        Whole::Nothing => Ok(None),
-        Whole::One(row, children, tags) => {
-            let mut port = port_from_row(&row)?;
-            complete(std::slice::from_mut(&mut port), &children)?;
-            port.standard.tags = tags;
-            Ok(Some(port))
-        }
-        Whole::TooMuch => {
-            let page = LISTING.page(conn, query).await?;
-            Ok(ports_from_rows(conn, page.rows).await?.pop())
-        }
+/// A page of whole ports.
+pub async fn ports_page(conn: &mut Conn, query: &ListQuery) -> Result<Items<Port>, DbError> {
+    let mut found = LISTING.wholes(conn, query, &children()).await?;
+    let last = found.last();
+    let mut items = found.rows.iter().map(port_from_row).collect::<Result<Vec<_>, _>>()?;
+    complete(&mut items, &found.children, found.tags)?;
+    if query.reverse {
+        items.reverse();
     }
+    Ok(Items { items, last })
 }
 
 /// Puts what hangs on ports to them.
-fn complete(ports: &mut [Port], children: &[Vec<Row>; 6]) -> Result<(), DbError> {
+fn complete(ports: &mut [Port], children: &[Vec<Row>; 6], mut tags: HashMap<i64, Vec<String>>) -> Result<(), DbError> {
     let [fixed_ips, bindings, groups, security, pairs, options] = children;
     let mut fixed_ips = fixed_ips_read(fixed_ips)?;
     let mut bindings = bindings_read(bindings)?;
@@ -122,6 +114,7 @@ fn complete(ports: &mut [Port], children: &[Vec<Row>; 6]) -> Result<(), DbError>
     let mut pairs = address_pairs_read(pairs)?;
     let mut options = dhcp_options_read(options)?;
     for port in ports {
+        port.standard.tags = tags.remove(&port.standard.standard_attr_id).unwrap_or_default();
         port.fixed_ips = fixed_ips.remove(&port.id).unwrap_or_default();
         port.security_groups = groups.remove(&port.id).unwrap_or_default();
         port.port_security_enabled = security.get(&port.id).copied().unwrap_or(true);

@@ -44,6 +44,7 @@ async fn run(url: &str) {
     flights::what_is_wrong_behind_shows_at_the_latest_with_the_commit(&database).await;
     flights::a_write_outdates_what_was_asked_ahead(&database).await;
     whole::one_statement_tells_what_several_do(&database).await;
+    whole::pages_tell_what_all_do(&database).await;
     whole::a_glance_becomes_a_snapshot(&database).await;
     agents::networks_are_given_to_agents(&database).await;
     agents::devices_are_found_and_blocked(&database).await;

@@ -37,15 +37,16 @@ async fn hang(conn: &mut Conn, port: PortId, network: NetworkId, from: i32, to: 
 
 /// How many addresses, pairs and tags a port has, when all ways to read it agree; the same of its network.
 async fn agreed(database: &Database, port: PortId, network: NetworkId) -> ([usize; 3], [usize; 2]) {
-    let (of_port, of_network) = (ListQuery::by_id(&port.to_string()), ListQuery::by_id(&network.to_string()));
+    let single = |id: &str| ListQuery { limit: Some(1), ..ListQuery::by_id(id) };
+    let (of_port, of_network) = (single(&port.to_string()), single(&network.to_string()));
     let mut reader = database.reader().await.unwrap();
     let rows = port::LISTING.page(&mut reader, &of_port).await.unwrap().rows;
     let one = ports_from_rows(&mut reader, rows).await.unwrap().pop().unwrap();
     let rows = network::LISTING.page(&mut reader, &of_network).await.unwrap().rows;
     let its = networks_from_rows(&mut reader, rows, None).await.unwrap().pop().unwrap();
     for mut conn in [database.glance().await.unwrap(), reader] {
-        assert_eq!(port::port_whole(&mut conn, &of_port).await.unwrap().as_ref(), Some(&one));
-        assert_eq!(network::network_whole(&mut conn, &of_network, None).await.unwrap().as_ref(), Some(&its));
+        assert_eq!(port::ports_page(&mut conn, &of_port).await.unwrap().items, [one.clone()]);
+        assert_eq!(network::networks_page(&mut conn, &of_network, None).await.unwrap().items, [its.clone()]);
     }
     let of_port = [one.fixed_ips.len(), one.allowed_address_pairs.len(), one.standard.tags.len()];
     (of_port, [its.subnets.len(), its.standard.tags.len()])
@@ -65,8 +66,44 @@ pub(super) async fn one_statement_tells_what_several_do(database: &Database) {
         let each = usize::try_from(to).unwrap();
         assert_eq!(agreed(database, port, network).await, ([each; 3], [each; 2]));
     }
-    let none = ListQuery::by_id(&PortId::random().to_string());
-    assert_eq!(port::port_whole(&mut database.glance().await.unwrap(), &none).await.unwrap(), None);
+    let none = ListQuery { limit: Some(1), ..ListQuery::by_id(&PortId::random().to_string()) };
+    assert!(port::ports_page(&mut database.glance().await.unwrap(), &none).await.unwrap().items.is_empty());
+}
+
+/// Ports with more and with fewer joined rows than a statement gives, in pages of any length, forth and back.
+pub(super) async fn pages_tell_what_all_do(database: &Database) {
+    let mut tx = database.begin().await.unwrap();
+    let network = cases::network(&mut tx).await;
+    for number in 0..40 {
+        let port = PortId::random();
+        cases::port(&mut tx, port, network, &format!("fa:16:3e:00:01:{number:02x}")).await.unwrap();
+        // One row, eight, and more than any statement gives.
+        let hanging = [0, 0, 2, 0, 9].get(number % 7).copied().unwrap_or_default();
+        hang(&mut tx, port, network, 0, hanging).await;
+    }
+    tx.commit().await.unwrap();
+    let mut reader = database.reader().await.unwrap();
+    let of_network = ListQuery::default().matching("network_id", network);
+    let rows = port::LISTING.page(&mut reader, &of_network).await.unwrap().rows;
+    let all = ports_from_rows(&mut reader, rows).await.unwrap();
+    assert_eq!(all.len(), 40);
+    for limit in [1, 3, 39, 40, 250] {
+        for reverse in [false, true] {
+            let mut query = ListQuery { limit: Some(limit), reverse, ..of_network.clone() };
+            let mut pages = Vec::new();
+            loop {
+                let page = port::ports_page(&mut reader, &query).await.unwrap();
+                query.after = page.last;
+                let ended = (page.items.len() as u64) < limit;
+                let at = if reverse { 0 } else { pages.len() };
+                pages.splice(at..at, page.items);
+                if ended {
+                    break;
+                }
+            }
+            assert_eq!(pages, all, "{limit} {reverse}");
+        }
+    }
 }
 
 pub(super) async fn a_glance_becomes_a_snapshot(database: &Database) {

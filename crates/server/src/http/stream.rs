@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use db::{
     Conn,
-    list::{CHUNK, ListQuery},
+    list::{CHUNK, Items, ListQuery},
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -48,10 +48,9 @@ pub(super) fn all<R: Resource>(
 impl Reading {
     async fn next<R: Resource>(&mut self) -> Result<Bytes> {
         self.query.limit = Some(CHUNK);
-        let page = R::LISTING.page(&mut self.conn, &self.query).await?;
-        self.ended = (page.rows.len() as u64) < CHUNK;
-        self.query.after = page.last;
-        let mut items = R::load(&self.ctx, &mut self.conn, page.rows).await?;
+        let Items { mut items, last } = R::page(&self.ctx, &mut self.conn, &self.query).await?;
+        self.ended = (items.len() as u64) < CHUNK;
+        self.query.after = last;
         items.iter_mut().for_each(R::in_list);
         let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);

@@ -1,7 +1,7 @@
 //! The five verbs, for any resource.
 
 use axum::http::StatusCode;
-use db::list::{CHUNK, ListQuery};
+use db::list::{CHUNK, Items, ListQuery};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use types::attribute::{self, Attributes, body::Owner};
@@ -40,10 +40,9 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
         // Forth, a long page is read in chunks; back, it has to be turned round as a whole.
         let chunk = if query.reverse { limit } else { (limit - shown.count).min(CHUNK) };
         query.limit = Some(chunk);
-        let rows = R::LISTING.page(&mut conn, &query).await?;
-        let ended = (rows.rows.len() as u64) < chunk;
-        query.after = rows.last;
-        let mut items = R::load(ctx, &mut conn, rows.rows).await?;
+        let Items { mut items, last } = R::page(ctx, &mut conn, &query).await?;
+        let ended = (items.len() as u64) < chunk;
+        query.after = last;
         items.iter_mut().for_each(R::in_list);
         let mut part = Vec::new();
         match &mut lens {

@@ -27,7 +27,7 @@ use std::future::Future;
 
 use db::{
     Conn, Row,
-    list::{ListQuery, Listing},
+    list::{Items, ListQuery, Listing},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -67,16 +67,23 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
         query.viewer = ctx.viewer();
     }
 
-    /// Whether [`Self::one`] needs a single statement, and begins anew where that does not do.
+    /// Whether [`Self::page`] reads a single one by one statement, and begins anew where that does not do.
     const AT_A_GLANCE: bool = false;
 
     /// The one with this id that the caller may see.
     fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> impl Future<Output = Result<Option<Self>>> + Send {
         async move {
-            let mut query = ListQuery::by_id(id);
+            let mut query = ListQuery { limit: Some(1), ..ListQuery::by_id(id) };
             Self::restrict(ctx, &mut query);
-            let page = Self::LISTING.page(conn, &query).await?;
-            Ok(Self::load(ctx, conn, page.rows).await?.into_iter().next())
+            Ok(Self::page(ctx, conn, &query).await?.items.pop())
+        }
+    }
+
+    /// A page of them, whole.
+    fn page(ctx: &Ctx, conn: &mut Conn, query: &ListQuery) -> impl Future<Output = Result<Items<Self>>> + Send {
+        async move {
+            let page = Self::LISTING.page(conn, query).await?;
+            Ok(Items { last: page.last, items: Self::load(ctx, conn, page.rows).await? })
         }
     }
 

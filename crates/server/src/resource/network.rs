@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use db::{
     Conn, Row, Tx,
-    list::{ListQuery, Listing},
+    list::{Items, ListQuery, Listing},
     network as rows, standard,
 };
 use types::{
@@ -41,10 +41,8 @@ impl Resource for Network {
 
     const AT_A_GLANCE: bool = true;
 
-    async fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<Option<Self>> {
-        let mut query = ListQuery::by_id(id);
-        Self::restrict(ctx, &mut query);
-        Ok(rows::network_whole(conn, &query, ctx.caller.project_id.as_deref()).await?)
+    async fn page(ctx: &Ctx, conn: &mut Conn, query: &ListQuery) -> Result<Items<Self>> {
+        Ok(rows::networks_page(conn, query, ctx.caller.project_id.as_deref()).await?)
     }
 
     async fn load(ctx: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {

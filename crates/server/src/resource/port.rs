@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use db::{Conn, Row, Tx, list::ListQuery, list::Listing, port as rows, standard};
+use db::{
+    Conn, Row, Tx,
+    list::{Items, ListQuery, Listing},
+    port as rows, standard,
+};
 use serde_json::{Map, Value};
 use types::{
     Mac, NetworkId, PortId, SecurityGroupId, Standard,
@@ -43,10 +47,8 @@ impl Resource for Port {
 
     const AT_A_GLANCE: bool = true;
 
-    async fn one(ctx: &Ctx, conn: &mut Conn, id: &str) -> Result<Option<Self>> {
-        let mut query = ListQuery::by_id(id);
-        Self::restrict(ctx, &mut query);
-        Ok(rows::port_whole(conn, &query).await?)
+    async fn page(_: &Ctx, conn: &mut Conn, query: &ListQuery) -> Result<Items<Self>> {
+        Ok(rows::ports_page(conn, query).await?)
     }
 
     async fn load(_: &Ctx, conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Self>> {
