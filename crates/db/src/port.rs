@@ -226,7 +226,10 @@ fn security_groups_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<SecurityGrou
 
 fn address_pairs_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<AddressPair>>, DbError> {
     let pair = |row: &Row| Ok((row.get(0)?, AddressPair { mac_address: row.get(1)?, ip_address: row.get(2)? }));
-    grouped(rows.iter().map(pair))
+    let mut pairs = grouped(rows.iter().map(pair))?;
+    let order = |a: &AddressPair, b: &AddressPair| (a.mac_address, &a.ip_address).cmp(&(b.mac_address, &b.ip_address));
+    pairs.values_mut().for_each(|list| list.sort_by(order));
+    Ok(pairs)
 }
 
 fn dhcp_options_read(rows: &[Row]) -> Result<HashMap<PortId, Vec<ExtraDhcpOpt>>, DbError> {
