@@ -45,8 +45,11 @@ async fn agreed(database: &Database, port: PortId, network: NetworkId) -> ([usiz
     let rows = network::LISTING.page(&mut reader, &of_network).await.unwrap().rows;
     let its = networks_from_rows(&mut reader, rows, None).await.unwrap().pop().unwrap();
     for mut conn in [database.glance().await.unwrap(), reader] {
-        assert_eq!(port::ports_page(&mut conn, &of_port).await.unwrap().items, [one.clone()]);
-        assert_eq!(network::networks_page(&mut conn, &of_network, None).await.unwrap().items, [its.clone()]);
+        assert_eq!(port::ports_page(&mut conn, &of_port).await.unwrap().items, std::slice::from_ref(&one));
+        assert_eq!(
+            network::networks_page(&mut conn, &of_network, None).await.unwrap().items,
+            std::slice::from_ref(&its)
+        );
     }
     let of_port = [one.fixed_ips.len(), one.allowed_address_pairs.len(), one.standard.tags.len()];
     (of_port, [its.subnets.len(), its.standard.tags.len()])
