@@ -31,9 +31,12 @@ impl Policy {
             self.groups.insert(id.clone(), Group { stateless, rules });
         }
         for (id, by_type) in &info.sg_member_ips {
+            // It holds the families for which rules of the ports that were asked about name the group. Rules of other
+            // ports may do so for the other one, of which nothing is said then.
             for family in Family::BOTH {
-                let list = by_type.get(family.ethertype()).map_or(&[][..], Vec::as_slice);
-                self.members.insert((id.clone(), family), members(list, family));
+                if let Some(list) = by_type.get(family.ethertype()) {
+                    self.members.insert((id.clone(), family), members(list, family));
+                }
             }
         }
     }
@@ -80,21 +83,30 @@ impl Policy {
         port.provider.iter().chain(of_groups).filter(move |rule| rule.direction == direction && rule.family == family)
     }
 
-    /// A device by which the server can be asked about each of these groups, as few as will do.
+    /// Devices by which the server can be asked about these groups, as few as will do: its answer about a device holds the
+    /// rules of the device's groups, and members for the families for which these rules name them.
     pub(super) fn devices_for(&self, groups: &[String]) -> BTreeSet<String> {
         let mut devices: BTreeSet<String> = BTreeSet::new();
         for group in groups {
-            let knows = |port: &Port| {
-                port.groups.contains(group)
-                    || port.groups.iter().filter_map(|id| self.groups.get(id)).any(|own| own.names(group))
+            let is_in = |port: &Port| port.groups.contains(group);
+            let names = |port: &Port, family| {
+                port.groups.iter().filter_map(|id| self.groups.get(id)).any(|own| own.names_for(group, family))
             };
-            if devices.iter().any(|device| self.ports.get(device).is_some_and(knows)) {
-                continue;
-            }
-            let found = self.ports.iter().find(|(_, port)| port.mode == Mode::Filtered && knows(port));
-            devices.extend(found.map(|(device, _)| device.clone()));
+            let [v4, v6] = Family::BOTH.map(|family| move |port: &Port| names(port, family));
+            self.cover(&mut devices, is_in);
+            self.cover(&mut devices, v4);
+            self.cover(&mut devices, v6);
         }
         devices
+    }
+
+    /// Adds the device of a port of a kind, if there is one and none is among them.
+    fn cover(&self, devices: &mut BTreeSet<String>, is_one: impl Fn(&Port) -> bool) {
+        if devices.iter().any(|device| self.ports.get(device).is_some_and(&is_one)) {
+            return;
+        }
+        let found = self.ports.iter().find(|(_, port)| port.mode == Mode::Filtered && is_one(port));
+        devices.extend(found.map(|(device, _)| device.clone()));
     }
 
     /// Whether a port lets a connection begin.
@@ -140,8 +152,83 @@ impl Policy {
 }
 
 impl Group {
+    /// One of its rules for a family has that group as the other side.
+    fn names_for(&self, group: &str, family: Family) -> bool {
+        self.rules.iter().any(|rule| rule.family == family && matches!(&rule.remote, Remote::Group(id) if id == group))
+    }
+
     /// One of its rules has that group as the other side.
     fn names(&self, group: &str) -> bool {
         self.rules.iter().any(|rule| matches!(&rule.remote, Remote::Group(id) if id == group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpc::security_group::Member;
+
+    use super::*;
+
+    fn port(groups: &[&str]) -> Port {
+        Port {
+            bridge: "brq".to_owned(),
+            mode: Mode::Filtered,
+            mac: types::Mac([0; 6]),
+            addresses: BTreeSet::new(),
+            senders: Vec::new(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            provider: Vec::new(),
+        }
+    }
+
+    fn from(group: &str, family: Family) -> Rule {
+        Rule {
+            direction: Direction::Ingress,
+            family,
+            protocol: None,
+            source_ports: None,
+            ports: None,
+            icmp: None,
+            remote: Remote::Group(group.to_owned()),
+            local: None,
+        }
+    }
+
+    #[test]
+    fn a_group_is_asked_about_by_all_that_its_answers_have_to_hold() {
+        let mut policy = Policy::default();
+        let group = |rules: &[Rule]| Group { stateless: false, rules: rules.iter().cloned().collect() };
+        policy.groups = [
+            ("web".to_owned(), group(&[from("web", Family::V6)])),
+            ("data".to_owned(), group(&[from("web", Family::V4), from("web", Family::V6)])),
+            ("other".to_owned(), group(&[])),
+        ]
+        .into();
+        policy.ports = [("a", &["web"][..]), ("b", &["other"]), ("c", &["data"]), ("d", &["data", "web"])]
+            .map(|(device, groups)| (device.to_owned(), port(groups)))
+            .into();
+        let asked = |groups: &[&str]| {
+            let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+            policy.devices_for(&groups).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&["web"]), ["a", "c"], "its rules and its members of both families");
+        assert_eq!(asked(&["other"]), ["b"]);
+        assert_eq!(asked(&["data"]), ["c"]);
+        assert_eq!(asked(&["unknown"]), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_about_one_family_says_nothing_of_the_other() {
+        let answer = |by_type: &[(&str, &str)]| {
+            let member =
+                |(kind, address): &(&str, &str)| ((*kind).to_owned(), vec![Member::Address((*address).to_owned())]);
+            let members = by_type.iter().map(member).collect();
+            SecurityGroupInfo { sg_member_ips: [("g".to_owned(), members)].into(), ..Default::default() }
+        };
+        let mut policy = Policy::default();
+        policy.take_groups(&answer(&[("IPv4", "10.0.0.1"), ("IPv6", "fd00::1")]));
+        policy.take_groups(&answer(&[("IPv6", "fd00::2")]));
+        let of = |family| policy.members[&("g".to_owned(), family)].iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((of(Family::V4), of(Family::V6)), (vec!["10.0.0.1/32".to_owned()], vec!["fd00::2/128".to_owned()]));
     }
 }
