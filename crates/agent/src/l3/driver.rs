@@ -333,7 +333,8 @@ async fn index(inside: &impl Kernel, name: &str) -> Result<u32, kernel::Error> {
 }
 
 /// Whether a connection is translated as a new one between the same ends could be. One that is not translated at all
-/// stays: it concerns nobody's address but its own.
+/// stays, for it concerns nobody's address but its own, unless it was sent to a floating address before anybody had it:
+/// whoever goes on sending would never be heard.
 fn is_current(translations: &Translations, connection: &Connection) -> bool {
     let (original, reply) = (&connection.original, &connection.reply);
     let v4 = |address: IpAddr| match address {
@@ -346,9 +347,11 @@ fn is_current(translations: &Translations, connection: &Connection) -> bool {
     };
     // Sent to a floating address, or by the router's redirection to the metadata service.
     let redirected = original.destination != reply.source && original.destination != ADDRESS_V4;
+    let is_floating = v4(original.destination).is_some_and(|address| translations.floating.contains_key(&address));
     // Sent by a floating address, or by the gateway's.
     let hidden = original.source != reply.destination && v4(reply.destination) != translations.gateway;
-    (!redirected || leads(original.destination, reply.source)) && (!hidden || leads(reply.destination, original.source))
+    (!(redirected || is_floating) || leads(original.destination, reply.source))
+        && (!hidden || leads(reply.destination, original.source))
 }
 
 /// The tables of an agent of the other kind: those of iptables that have its chains.

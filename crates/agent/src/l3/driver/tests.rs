@@ -160,6 +160,8 @@ fn connections_of_addresses_that_went_elsewhere_end() {
     assert!(stays((client, "203.0.113.31"), ("10.0.0.5", client)));
     assert!(!stays((client, "203.0.113.31"), (other, client)));
     assert!(!stays((client, "203.0.113.99"), ("10.0.0.5", client)));
+    // To a floating IP, by somebody who sent before anybody had it.
+    assert!(!stays((client, "203.0.113.31"), ("203.0.113.31", client)));
     // Out by a floating IP, likewise.
     assert!(stays(("10.0.0.5", client), (client, "203.0.113.31")));
     assert!(!stays((other, client), (client, "203.0.113.31")));
