@@ -127,7 +127,8 @@ pub(super) fn interface(api: &Client, dice: &mut Dice) -> Result<Option<String>>
     if ports.iter().any(has) {
         return attempt(api, "PUT", &path("remove"), &by_subnet);
     }
-    if dice.below(2) == 0 {
+    // Where addresses are made of MACs, the gateway's is given to no port but by the router.
+    if dice.below(2) == 0 || subnet["ipv6_address_mode"] == "slaac" {
         return attempt(api, "PUT", &path("add"), &by_subnet);
     }
     let fixed = json!([{"subnet_id": id(&subnet), "ip_address": subnet["gateway_ip"]}]);
