@@ -53,10 +53,10 @@ impl<'a> Walk<'a> {
         if from.addresses.contains(&to) {
             return Some(Answer::Machine(from.name.clone(), to));
         }
-        let (answered, back) = match self.from_machine(from, question)? {
+        let (answered, back) = match self.leave_machine(from, question)? {
             End::Machine(machine, seen) => {
                 let by = Answer::Machine(machine.name.clone(), seen.source);
-                (by, self.from_machine(machine, seen.answer())?)
+                (by, self.leave_machine(machine, seen.answer())?)
             }
             // Nothing listens there.
             End::Cloud(..) if !matches!(carries, Carries::Echo { .. }) => return None,
@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
         route.or_else(|| machine.gateways.iter().find(|gateway| gateway.is_ipv4() == to.is_ipv4()).copied())
     }
 
-    fn from_machine(&mut self, machine: &'a Machine, packet: Packet) -> Option<End<'a>> {
+    fn leave_machine(&mut self, machine: &'a Machine, packet: Packet) -> Option<End<'a>> {
         if let Some((id, port)) = self.port(machine) {
             if !port.up || !may_use(port, packet.source) {
                 return None;
