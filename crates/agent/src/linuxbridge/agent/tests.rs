@@ -182,6 +182,8 @@ impl World {
         let links = self.host.kernel().links().await.unwrap();
         let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
         let ours = links.iter().filter(|link| link.name != "lo" && link.name != UPLINK);
+        // Outside a bridge, as when somebody deletes that while the agent is away, a VLAN device may be another's.
+        let ours = ours.filter(|link| link.name != VLAN || link.master.is_some());
         ours.map(|link| (link.name.clone(), (link.master.and_then(name), link.mtu, link.up))).collect()
     }
 }
