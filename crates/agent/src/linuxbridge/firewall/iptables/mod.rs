@@ -239,11 +239,12 @@ fn is_ours(tool: Tool, table: &str, chain: &str) -> bool {
     }
 }
 
-/// The rule is about a tap that may yet turn out to be a port.
+/// The rule is about a tap that may yet turn out to be a port, or a bridge that may turn out to have one.
 fn names_unknown(rule: &str, policy: &Policy, keep: &Keep<'_>) -> bool {
+    let Keep::Taps(_) = keep else { return false };
     let mut words = rule.split(' ');
     let named = |word: &str| word.starts_with("tap") && !policy.ports.contains_key(word) && keep.keeps(word);
-    words.any(named)
+    words.any(named) || zone_of(rule).is_some_and(|(bridge, _)| policy.ports.values().all(|port| port.bridge != bridge))
 }
 
 /// The chain is that of a tap that may yet turn out to be a port.
@@ -258,8 +259,9 @@ fn names_kept(chain: &str, policy: &Policy, keep: &Keep<'_>) -> bool {
 /// The bridge and the zone of a rule that sets one.
 fn zone_of(rule: &str) -> Option<(String, u16)> {
     let zone = rule.split_once("-j CT --zone ")?.1.split(' ').next()?.parse().ok()?;
-    let bridge = rule.split(' ').skip_while(|word| *word != "-i").nth(1)?;
-    Some((bridge.to_owned(), zone))
+    let device = rule.split(' ').skip_while(|word| !matches!(*word, "-i" | "--physdev-in")).nth(1)?;
+    // Upstream's agent says so of every tap as well.
+    Some((device.to_owned(), zone)).filter(|(bridge, _)| !bridge.starts_with("tap"))
 }
 
 #[cfg(test)]

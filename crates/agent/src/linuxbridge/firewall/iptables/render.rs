@@ -104,13 +104,16 @@ pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets)
     }
     tables.chain("nat", &chain("PREROUTING"));
     let groups = Groups::new(policy, family, sets);
-    let filtered = |port: &Port| matches!(port.mode, Mode::Filtered | Mode::Closed);
-    for (device, _) in policy.ports.iter().rev().filter(|(_, port)| filtered(port)) {
+    tables.chain("raw", &chain("PREROUTING")).extend(tracking(policy, zones));
+    if policy.ports.values().any(|port| is_filtered(port) && !policy.is_stateless(port)) {
+        tables.chain("filter", &chain("sg-chain")).push(format!("-m connmark --mark {ENDED:#x} -j DROP"));
+    }
+    for (device, _) in policy.ports.iter().rev().filter(|(_, port)| is_filtered(port)) {
         let forward = tables.chain("filter", &chain("FORWARD"));
         forward.extend(["in", "out"].map(|end| bridged(end, device, &chain("sg-chain"))));
     }
     for (device, port) in &policy.ports {
-        if !filtered(port) {
+        if !is_filtered(port) {
             let forward = tables.chain("filter", &chain("FORWARD"));
             forward.extend(["out", "in"].map(|end| bridged(end, device, "ACCEPT")));
             if port.mode == Mode::Open {
@@ -121,7 +124,6 @@ pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets)
             let jumps = [bridged("out", device, &ingress), bridged("in", device, &egress)];
             tables.chain("filter", &chain("sg-chain")).extend(jumps);
             tables.chain("filter", &chain("INPUT")).push(bridged("in", device, &egress));
-            tables.chain("raw", &chain("PREROUTING")).extend(tracking(policy, zones, device, port));
             *tables.chain("filter", &ingress) = ingress_rules(&groups, port);
             *tables.chain("filter", &egress) = egress_rules(&groups, (device, port));
             if port.mode == Mode::Filtered {
@@ -133,6 +135,10 @@ pub(super) fn render(policy: &Policy, zones: &Zones, family: Family, sets: Sets)
     }
     tables.chain("filter", &chain("sg-chain")).push("-j ACCEPT".to_owned());
     wanted
+}
+
+fn is_filtered(port: &Port) -> bool {
+    matches!(port.mode, Mode::Filtered | Mode::Closed)
 }
 
 /// The way from the kernel's chains to ours. Each is put first, so that the last of them comes to stand at the top.
@@ -150,24 +156,23 @@ fn bridged(end: &str, device: &str, target: &str) -> String {
     format!("-m physdev --physdev-{end} {device} --physdev-is-bridged -j {target}")
 }
 
-/// In which zone connections are tracked, or that they are not: only where no port of the network wants it.
-fn tracking(policy: &Policy, zones: &Zones, device: &str, port: &Port) -> Vec<String> {
-    let short: String = device.chars().skip(4).collect();
-    let stateful =
-        |other: &&Port| other.bridge == port.bridge && other.mode == Mode::Filtered && !policy.is_stateless(other);
-    if !policy.ports.values().any(|other| stateful(&other)) {
-        let remark = format!("-m comment --comment \"Make {short} stateless\"");
-        return vec![format!("-m physdev --physdev-in {device} {remark} -j CT --notrack")];
-    }
-    let Some(zone) = zones.of(&port.bridge) else { return Vec::new() };
-    let bridge = &port.bridge;
-    let remark = format!("-m comment --comment \"Set zone for {short}\"");
-    let matches = [
-        format!("-m physdev --physdev-in {bridge}"),
-        format!("-i {bridge}"),
-        format!("-m physdev --physdev-in {device}"),
-    ];
-    matches.map(|what| format!("{what} {remark} -j CT --zone {zone}")).into()
+/// In which zone connections are tracked, or that they are not: only where no port of the network wants it. What
+/// crosses a bridge is seen here as coming in by the bridge, so one rule is enough for all its ports, where upstream has
+/// three for each. The other tells upstream's agent, should it come back, which zone that is: it reads only such.
+fn tracking(policy: &Policy, zones: &Zones) -> Vec<String> {
+    let filtered = || policy.ports.iter().filter(|(_, port)| is_filtered(port));
+    let wants = |port: &Port| port.mode == Mode::Filtered && !policy.is_stateless(port);
+    let tracked: BTreeSet<&String> = filtered().filter(|(_, port)| wants(port)).map(|(_, port)| &port.bridge).collect();
+    let in_zone = tracked.iter().filter_map(|bridge| Some((bridge, zones.of(bridge)?)));
+    let in_zone = in_zone.flat_map(|(bridge, zone)| {
+        let matches = [format!("-m physdev --physdev-in {bridge}"), format!("-i {bridge}")];
+        matches.map(|what| format!("{what} -j CT --zone {zone}"))
+    });
+    let untracked = filtered().filter(|(_, port)| !tracked.contains(&port.bridge)).map(|(device, _)| {
+        let short: String = device.chars().skip(4).collect();
+        format!("-m physdev --physdev-in {device} -m comment --comment \"Make {short} stateless\" -j CT --notrack")
+    });
+    in_zone.chain(untracked).collect()
 }
 
 fn icmp6(kind: u8) -> String {
@@ -285,7 +290,6 @@ fn group_rules(groups: &Groups<'_>, port: &Port, direction: Direction) -> Vec<St
     let stateless = groups.policy.is_stateless(port);
     let mut rules = Vec::new();
     if !stateless {
-        rules.push(format!("-m connmark --mark {ENDED:#x} -j DROP"));
         rules.push("-m state --state RELATED,ESTABLISHED -j RETURN".to_owned());
     }
     let all = groups.of(direction);
