@@ -219,8 +219,8 @@ impl<'c> Scene<'c> {
             self.cloud.api().delete("agents", &id(agent))?;
         }
         let end = self.mode.end(gone);
-        for host in 0..gone {
-            self.cloud.until(&format!("{} forgets the host: {:?}", HOSTS[host], self.entries(host)), || {
+        for (host, name) in HOSTS.iter().enumerate().take(gone) {
+            self.cloud.until(&format!("{name} forgets the host: {:?}", self.entries(host)), || {
                 Ok(!self.entries(host)?.iter().any(|entry| entry.contains(&end)))
             })?;
         }
