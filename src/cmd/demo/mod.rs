@@ -88,7 +88,7 @@ impl Demo<'_> {
     /// Starts the service, plays the scene, and removes what it made whether it went well or not.
     async fn perform(&self, edge: &mut Edge, signals: &mut Signals) -> Result<(), Stop> {
         let mut story = Story::new();
-        story.title("Isospin: a network service, its Linux bridge agent and its DHCP agent in one process.");
+        story.title("Isospin: a network service, and its Linux bridge, DHCP and L3 agents in one process.");
         let mut service = story.step(Standalone::start(edge, false)).await?;
         let database =
             if self.interrupted { "the database of a demo that was cut short" } else { "a database made just now" };
