@@ -1,7 +1,7 @@
 //! Tracked connections of a router, known to the hosts that wait.
 //!
-//! Who serves tells on the network of the hosts what happens to its connections, and all of them at its beginning, once a
-//! minute and when it is asked. Who waits has its kernel know them at once, so that nothing is left to do, and no packet
+//! Who serves tells on the network of the hosts what happens to its connections, and all of them at its beginning, every
+//! 25 seconds and when it is asked. Who waits has its kernel know them at once, so that nothing is left to do, and no packet
 //! comes too early, when it takes over. What is not told any more is forgotten.
 //!
 //! `message` is the datagram, `listener` what is made of it; here is who speaks and who listens.
