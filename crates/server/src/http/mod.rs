@@ -32,9 +32,9 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{State, connect_info::Connected},
-    serve::IncomingStream,
+    serve::{IncomingStream, Listener},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::ctx::Parts;
 
@@ -50,8 +50,29 @@ struct Peer {
     local: Option<SocketAddr>,
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+/// Accepts connections that send at once: else the end of a long list would wait for the client to acknowledge what came
+/// before, which may take it 40 ms.
+struct Prompt(TcpListener);
+
+impl Listener for Prompt {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, remote) = Listener::accept(&mut self.0).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection may be slow");
+        }
+        (stream, remote)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Prompt>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Prompt>) -> Self {
         Self { remote: *stream.remote_addr(), local: stream.io().local_addr().ok() }
     }
 }
@@ -76,7 +97,7 @@ pub async fn serve(
         let _ = began.send(());
     };
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(signal);
+    let serving = axum::serve(Prompt(listener), service).with_graceful_shutdown(signal);
     tokio::select! {
         done = serving => done,
         () = async { let _ = draining.await; tokio::time::sleep(DRAIN).await } => Ok(()),
