@@ -1,9 +1,11 @@
 //! Routers: an L3 agent of either make at a server of either.
 
 use std::{
+    fs,
     io::Read,
     net::{SocketAddr, TcpListener, TcpStream},
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -36,6 +38,13 @@ fn answers_outside(lab: &Lab, booted: &Booted, address: &str) -> bool {
     }
     answering.join().unwrap();
     answered
+}
+
+/// Whether a program of this name runs anywhere.
+fn runs(program: &str) -> bool {
+    let names =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.into_iter().any(|name| name.trim_end() == program)
 }
 
 /// Every agent of one make, but for what the make has none of.
@@ -100,8 +109,16 @@ pub(super) fn routers(server: Make, agents: Make) {
     if agents != Make::Ours {
         // A router that goes while upstream's agent looks at it is an error to that.
         lab.until("the agent has gone through its router", || lab.said(HOSTS[0], "l3", &done) > before);
+        // As is one that goes while it tells the neighbours of an address, which it does every two seconds a few times.
+        let mut last = Instant::now();
+        lab.until("the agent has told the neighbours", || {
+            if runs("arping") {
+                last = Instant::now();
+            }
+            last.elapsed() > Duration::from_secs(4)
+        });
     }
-    thread::sleep(std::time::Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(5));
     let (sent, answered) = pings.stop().unwrap();
     println!("    the L3 agent started again: {sent} sent, {} lost", sent - answered);
     // Ours loses nothing; what upstream's does at its start is its own affair.
