@@ -13,7 +13,7 @@ help:
 	@echo 'make test   build and pass every test'
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
-	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed'
+	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed; calls by three of RabbitMQ, each killed'
 	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps'
 	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
@@ -58,6 +58,7 @@ test-cluster:
 	@scripts/set-up test
 	@scripts/set-up cluster
 	$(CARGO) test --locked --test galera --test concurrency --test router_concurrency galera -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --locked -p isospin-oslo --test rabbitmq nodes -- --ignored --nocapture
 
 # Each program of tests runs in a machine of its own, by scripts/vm.
 IN_VM = $(CARGO) --config "target.'cfg(all())'.runner='$(CURDIR)/scripts/vm'" test --locked

@@ -14,6 +14,8 @@ mod cluster;
 mod faults;
 #[path = "rabbitmq/lab.rs"]
 mod lab;
+#[path = "rabbitmq/nodes.rs"]
+mod nodes;
 #[path = "rabbitmq/peer.rs"]
 mod peer;
 #[path = "rabbitmq/python.rs"]

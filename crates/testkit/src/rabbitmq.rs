@@ -5,7 +5,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,6 +28,8 @@ pub const USER: &str = "openstack";
 pub const PASSWORD: &str = "secret";
 /// How long the broker may take to start, on a machine busy with other tests.
 const START: Duration = Duration::from_secs(120);
+/// The file with the secret that nodes of a cluster share.
+const COOKIE: &str = ".erlang.cookie";
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
 /// A running broker with the virtual host `/`, in plain on one port and with TLS on another.
@@ -35,7 +40,8 @@ pub struct Broker {
     tls_port: u16,
     name_port: u16,
     distribution_port: u16,
-    names: Child,
+    /// The name service, which a broker that has joined another has from that.
+    names: Option<Child>,
     /// The broker, unless it was stopped.
     server: Option<Child>,
 }
@@ -43,19 +49,45 @@ pub struct Broker {
 impl Broker {
     /// Makes the directory, starts the broker and waits until it serves. Blocks for a few seconds.
     pub fn start() -> Result<Self> {
+        let mut broker = Self::prepared(free_port()?)?;
+        let epmd = program("epmd", &["/usr/bin", "/usr/local/bin"].map(PathBuf::from))?;
+        let mut names = broker.place.command(&epmd, "epmd")?;
+        names.args(["-address", "127.0.0.1", "-port", &broker.name_port.to_string()]);
+        broker.names = Some(names.spawn().context("epmd could not be started")?);
+        broker.resume()?;
+        Ok(broker)
+    }
+
+    /// Starts another one that makes a cluster with this one, for as long as this one lives. Blocks for several seconds.
+    pub fn start_beside(&self) -> Result<Self> {
+        let mut broker = Self::prepared(self.name_port)?;
+        // Who has the same secret may join.
+        let secret = broker.place.path(COOKIE);
+        std::fs::copy(self.place.path(COOKIE), &secret)?;
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o400))?;
+        if let Some((uid, gid)) = broker.place.user() {
+            chown(&secret, Some(uid), Some(gid))?;
+        }
+        broker.resume()?;
+        broker.control(&["stop_app"])?;
+        broker.control(&["join_cluster", &self.node()])?;
+        broker.control(&["start_app"])?;
+        Ok(broker)
+    }
+
+    fn prepared(name_port: u16) -> Result<Self> {
         let place = Place::for_account("rabbitmq")?;
-        let (tls_port, name_port, distribution_port) = (free_port()?, free_port()?, free_port()?);
+        let (tls_port, distribution_port) = (free_port()?, free_port()?);
         let certificates = Certificates::make("DNS:localhost,IP:127.0.0.1")?;
         let configuration = configuration(&place, tls_port, certificates.install(&place)?);
         std::fs::write(place.path("rabbitmq.conf"), configuration)?;
         std::fs::write(place.path("enabled_plugins"), "[].\n")?;
-        let epmd = program("epmd", &["/usr/bin", "/usr/local/bin"].map(PathBuf::from))?;
-        let mut names = place.command(&epmd, "epmd")?;
-        names.args(["-address", "127.0.0.1", "-port", &name_port.to_string()]);
-        let names = names.spawn().context("epmd could not be started")?;
-        let mut broker = Self { place, certificates, tls_port, name_port, distribution_port, names, server: None };
-        broker.resume()?;
-        Ok(broker)
+        Ok(Self { place, certificates, tls_port, name_port, distribution_port, names: None, server: None })
+    }
+
+    /// Its name among others.
+    fn node(&self) -> String {
+        format!("isospin-{}@localhost", self.place.port)
     }
 
     /// Where clients connect without TLS.
@@ -152,7 +184,7 @@ impl Broker {
             .env("LC_ALL", "C.UTF-8")
             .env("ERL_EPMD_PORT", self.name_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", format!("isospin-{}@localhost", self.place.port))
+            .env("RABBITMQ_NODENAME", self.node())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
             .env("RABBITMQ_CONF_ENV_FILE", path("no-environment"))
             .env("RABBITMQ_CONFIG_FILE", path("rabbitmq"))
@@ -171,8 +203,10 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
-        let _ = self.names.kill();
-        let _ = self.names.wait();
+        if let Some(names) = &mut self.names {
+            let _ = names.kill();
+            let _ = names.wait();
+        }
     }
 }
 

@@ -28,7 +28,7 @@ const TIME: Duration = Duration::from_secs(3);
 const CALLERS: u64 = 4;
 
 /// How often each request was handled, by its number.
-type Handled = Arc<Mutex<HashMap<u64, u32>>>;
+pub(crate) type Handled = Arc<Mutex<HashMap<u64, u32>>>;
 
 /// Calls without end, each with a number of its own.
 struct Load {
@@ -44,7 +44,7 @@ struct Outcome {
     slowest: Duration,
 }
 
-fn count(mut listener: Listener, handled: Handled) -> tokio::task::JoinHandle<()> {
+pub(crate) fn count(mut listener: Listener, handled: Handled) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         while let Some(incoming) = listener.next().await {
             if let Some(n) = incoming.args["n"].as_u64() {
@@ -102,7 +102,13 @@ async fn call_on(bus: &Bus, running: &AtomicBool, numbers: &AtomicU64) -> Outcom
 }
 
 /// One fault: what happens under load, after which service must be back.
-async fn suffer(name: &str, client: &Bus, handled: &Handled, numbers: &Arc<AtomicU64>, fault: impl AsyncFnOnce()) {
+pub(crate) async fn suffer(
+    name: &str,
+    client: &Bus,
+    handled: &Handled,
+    numbers: &Arc<AtomicU64>,
+    fault: impl AsyncFnOnce(),
+) {
     let load = Load::start(client, numbers);
     tokio::time::sleep(SECOND / 2).await;
     fault().await;
@@ -126,7 +132,7 @@ async fn suffer(name: &str, client: &Bus, handled: &Handled, numbers: &Arc<Atomi
     assert!(handled.values().all(|times| *times == 1), "{name}: a request was handled twice");
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
@@ -229,4 +235,32 @@ async fn answers_wait_for_their_queue() {
     server.shut_down().await;
     assert_eq!(blocking(move || broker.queues("answers").unwrap()).await, ["q-test", "q-test.a"]);
     assert!(listener.next().await.is_none());
+}
+
+/// What happens at times when a node of a cluster is lost: queues are gone, and those who read them are not told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_that_vanish_untold_are_declared_again() {
+    let broker = blocking(|| crate::lab::broker("vanished")).await;
+    let url = broker.url_at(broker.address(), "vanished");
+    let (server, client) = (bus(&url).await, bus(&url).await);
+    let (handled, numbers) = (Handled::default(), Arc::new(AtomicU64::new(0)));
+    let served = count(server.listen("q-test", "a"), Arc::clone(&handled));
+    until_served(&client, &Target::server("q-test", "a")).await;
+    let queues = async || {
+        let broker = Arc::clone(&broker);
+        blocking(move || broker.queues("vanished").unwrap()).await
+    };
+    suffer("queues vanished", &client, &handled, &numbers, async || {
+        let broker = Arc::clone(&broker);
+        let forget = "[mnesia:dirty_delete(rabbit_queue, amqqueue:get_name(Queue)) || \
+                      Queue <- rabbit_amqqueue:list(<<\"vanished\">>)].";
+        let forgotten = blocking(move || broker.control(&["eval", forget]).unwrap()).await;
+        assert_eq!(forgotten.matches("ok").count(), 4, "{forgotten}");
+    })
+    .await;
+    assert_eq!(queues().await.len(), 4);
+    client.shut_down().await;
+    server.shut_down().await;
+    served.await.unwrap();
+    assert_eq!(queues().await, ["q-test", "q-test.a"]);
 }

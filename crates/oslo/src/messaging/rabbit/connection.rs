@@ -371,7 +371,8 @@ fn shuffle(order: &mut [usize]) {
     }
 }
 
-fn drawn(most: Duration) -> Duration {
+/// A duration by chance, so that what many do at once they do not go on doing at once.
+pub(super) fn drawn(most: Duration) -> Duration {
     most.mul_f64(rand::rng().random_range(0.0..=1.0))
 }
 

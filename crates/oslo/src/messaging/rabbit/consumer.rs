@@ -3,11 +3,15 @@
 //! A [`Subscription`] is one channel with a consumer for each of its queues. When the channel, the connection or a queue
 //! is lost, everything is declared again on a new channel; the names of the queues stay. Messages come in the order in
 //! which the broker gave them to the channel, across its queues.
+//!
+//! A queue may be gone without a word. When a node of a cluster is lost, each of the others removes by name the queues
+//! that were there; one that is late removes what was declared again meanwhile. The consumer stays then and gets nothing
+//! (<https://github.com/rabbitmq/rabbitmq-server/issues/9798>). So the broker is asked for the queues every now and then.
 
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -20,11 +24,11 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable, LongString},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
-    connection::{Link, Live, chain},
-    publisher::is_durability,
+    connection::{Link, Live, chain, drawn},
+    publisher::{is_durability, is_missing},
     settings::RabbitSettings,
     topology::Queue,
 };
@@ -36,6 +40,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// The pause before what failed is declared again, and how long it may grow.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
+/// How soon after they were declared the queues are asked for, and the most that is added to that at last.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// Queues that are read through one channel.
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -46,6 +53,8 @@ pub(super) struct Subscription {
     pub(super) queues: Vec<Queue>,
     /// Whether messages are taken now.
     pub(super) ready: watch::Sender<bool>,
+    /// Someone waits for a message in vain, so that the queues are to be asked for soon.
+    pub(super) missed: Arc<Notify>,
 }
 
 /// What is done with messages.
@@ -139,8 +148,15 @@ impl Subscription {
         *pause = PAUSE.0;
         self.ready.send_replace(true);
         tracing::debug!("{} is read", self.name);
+        let mut removed = pin!(self.removed(live));
         loop {
-            let delivery = match session.merged.next().await {
+            let next = tokio::select! {
+                // What the broker has given already is taken first.
+                biased;
+                next = session.merged.next() => next,
+                why = &mut removed => Err(why),
+            };
+            let delivery = match next {
                 Ok(delivery) => delivery,
                 Err(why) => return End::Lost(why),
             };
@@ -154,6 +170,42 @@ impl Subscription {
                 Err(error) => tracing::warn!("a message of {} could not be acknowledged: {}", self.name, chain(&error)),
             }
         }
+    }
+
+    /// Returns when a queue is gone, though nobody was told.
+    async fn removed(&self, live: &Live) -> String {
+        let mut pause = LOOK.0;
+        loop {
+            // Calls that time out by the dozen do not make for more than this.
+            tokio::time::sleep(LOOK.0).await;
+            tokio::select! {
+                () = tokio::time::sleep(drawn(pause)) => {}
+                () = self.missed.notified() => {}
+            }
+            match self.look(live.connection()).await {
+                Ok(None) => {}
+                Ok(Some(queue)) => return format!("the queue {} was removed and nobody told", queue.name),
+                Err(error) => tracing::debug!("{} could not be looked at: {}", self.name, chain(&error)),
+            }
+            pause = (pause * 2).min(LOOK.1);
+        }
+    }
+
+    /// The first queue that is gone, or that another one has declared anew. Of a queue that is shared and that others
+    /// read, it is not known which one its readers have.
+    async fn look(&self, connection: &lapin::Connection) -> lapin::Result<Option<&Queue>> {
+        // A channel of its own: one that asks for what is missing is closed, and one that asks for what is lost waits.
+        let channel = connection.create_channel().await?;
+        for queue in self.queues.iter().filter(|queue| queue.is_on_one_node()) {
+            match queue.readers(&channel).await {
+                Ok(0) => return Ok(Some(queue)),
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => return Ok(Some(queue)),
+                Err(error) => return Err(error),
+            }
+        }
+        channel.close(200, "OK".into()).await?;
+        Ok(None)
     }
 
     async fn subscribe(&self, connection: &lapin::Connection) -> lapin::Result<Session> {

@@ -56,6 +56,7 @@ impl Listener {
             name: topics.join(", "),
             queues: topics.iter().flat_map(|topic| queues(shared, topic, server)).collect(),
             ready: watch::Sender::new(false),
+            missed: Arc::default(),
         };
         let ready = subscription.ready.subscribe();
         let requests = Requests {

@@ -147,7 +147,10 @@ impl Rabbit {
         match timeout_at(until, waiting.answer()).await {
             Ok(Some(answer)) => answer.map_err(CallError::Remote),
             Ok(None) => Err(CallError::Unavailable { topic }),
-            Err(_) => Err(late()),
+            Err(_) => {
+                answers.missed();
+                Err(late())
+            }
         }
     }
 

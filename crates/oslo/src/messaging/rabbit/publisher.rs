@@ -244,6 +244,16 @@ fn properties(route: &Route) -> BasicProperties {
     }
 }
 
+/// Whether what was asked for does not exist.
+pub(super) fn is_missing(error: &lapin::Error) -> bool {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => {
+            matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a declaration failed since it was made before with another answer to surviving the broker.
 pub(super) fn is_durability(error: &lapin::Error) -> bool {
     match error.kind() {

@@ -15,7 +15,7 @@ use lapin::message::Delivery;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -48,6 +48,8 @@ pub(super) struct Answers {
     pub(super) queue: String,
     waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Answer>>>>,
     ready: watch::Receiver<bool>,
+    /// Tells who reads the queue to look whether it is there.
+    missed: Arc<Notify>,
 }
 
 /// One answer that is waited for, until it is dropped.
@@ -76,11 +78,13 @@ impl Answers {
             name: name.clone(),
             queues: vec![queue],
             ready,
+            missed: Arc::default(),
         };
+        let missed = Arc::clone(&subscription.missed);
         let waiting = Arc::<Mutex<HashMap<_, _>>>::default();
         let dispatch = Dispatch { waiting: Arc::clone(&waiting), duplicates: Duplicates::default() };
         shared.spawn(subscription.run(dispatch, shared.stop.subscribe()));
-        Self { queue: name, waiting, ready: is_ready }
+        Self { queue: name, waiting, ready: is_ready, missed }
     }
 
     /// Waits until the queue is read.
@@ -90,6 +94,11 @@ impl Answers {
             // The transport is closed: what comes next fails by itself.
             tracing::debug!("the queue of answers is closed");
         }
+    }
+
+    /// An answer has not come: it may have found no queue.
+    pub(super) fn missed(&self) {
+        self.missed.notify_one();
     }
 
     pub(super) fn expect(&self, msg_id: String) -> Waiting<'_> {

@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use super::settings::QueueSettings;
 
+/// The argument of queues that are copied to other nodes of a cluster.
+const TYPE: &str = "x-queue-type";
+
 /// An exchange. The default one has no name and is never declared.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Exchange {
@@ -131,6 +134,18 @@ impl Queue {
         self
     }
 
+    /// Whether it is on one node of a cluster alone, and goes with that.
+    pub(super) fn is_on_one_node(&self) -> bool {
+        !self.arguments.contains_key(TYPE)
+    }
+
+    /// How many read it; an error where it is missing.
+    pub(super) async fn readers(&self, channel: &Channel) -> lapin::Result<u32> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await?;
+        Ok(queue.consumer_count())
+    }
+
     /// Declares exchange, queue and binding.
     pub(super) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
         self.exchange.declare(channel).await?;
@@ -155,7 +170,7 @@ fn arguments(settings: &QueueSettings, quorum: bool, ttl: u32) -> FieldTable {
         table.insert("x-ha-policy".into(), text("all"));
     }
     if quorum {
-        table.insert("x-queue-type".into(), text("quorum"));
+        table.insert(TYPE.into(), text("quorum"));
         for (name, limit) in [
             ("x-delivery-limit", settings.delivery_limit),
             ("x-max-in-memory-length", settings.max_memory_length),
@@ -174,7 +189,7 @@ fn arguments(settings: &QueueSettings, quorum: bool, ttl: u32) -> FieldTable {
 
 fn stream_arguments(ttl: u32) -> FieldTable {
     let mut table = FieldTable::default();
-    table.insert("x-queue-type".into(), text("stream"));
+    table.insert(TYPE.into(), text("stream"));
     if ttl > 0 {
         table.insert("x-max-age".into(), text(&format!("{ttl}s")));
     }
@@ -236,10 +251,11 @@ mod tests {
     fn quorum_queues_and_streams_follow_their_options() {
         let quorum = QueueSettings { quorum: true, durable: true, delivery_limit: 5, ..settings() };
         let topic = Queue::topic(&Exchange::main("neutron", &quorum), "t".into(), &quorum);
-        assert!(topic.durable && topic.exchange.durable);
+        assert!(topic.durable && topic.exchange.durable && !topic.is_on_one_node());
         assert_eq!(topic.arguments.inner()["x-queue-type"], text("quorum"));
         assert_eq!(topic.arguments.inner()["x-delivery-limit"], number(5));
-        assert!(!Queue::fanout("t", "u", &quorum).durable);
+        let fanout = Queue::fanout("t", "u", &quorum);
+        assert!(!fanout.durable && fanout.is_on_one_node());
         let stream = QueueSettings { transient_quorum: true, stream_fanout: true, ..quorum };
         let fanout = Queue::fanout("t", "u", &stream);
         assert_eq!((fanout.name.as_str(), fanout.durable, fanout.own), ("t_fanout", true, false));
