@@ -10,6 +10,7 @@ use async_rs::TokioRuntime;
 use futures_util::StreamExt;
 use lapin::{
     Connection, ConnectionProperties, Event,
+    protocol::AMQPErrorKind,
     tcp::AsyncTcpStream,
     uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism},
 };
@@ -312,6 +313,8 @@ impl Shared {
         while live.is_alive() {
             tokio::select! {
                 event = events.next() => match event {
+                    // Who has the channel tells.
+                    Some(Event::Error(error)) if is_of_channel(&error) => continue,
                     Some(Event::Error(error)) => tracing::warn!("the message broker is lost: {}", chain(&error)),
                     Some(Event::ConnectionBlocked(why)) => tracing::error!("the message broker takes nothing: {why}"),
                     Some(Event::ConnectionUnblocked) => tracing::info!("the message broker takes messages again"),
@@ -374,6 +377,11 @@ fn shuffle(order: &mut [usize]) {
 /// A duration by chance, so that what many do at once they do not go on doing at once.
 pub(super) fn drawn(most: Duration) -> Duration {
     most.mul_f64(rand::rng().random_range(0.0..=1.0))
+}
+
+/// Whether an error ends no more than a channel.
+fn is_of_channel(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if matches!(error.kind(), AMQPErrorKind::Soft(_)))
 }
 
 /// An error with its causes.

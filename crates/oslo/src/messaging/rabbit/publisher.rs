@@ -221,11 +221,13 @@ impl Publisher {
             Attempt::Unconfirmed if !open.live.connection().status().blocked() => open.live.abandon(),
             _ => {}
         }
+        // A channel that was opened while a quorum queue had lost its leader refuses for ever what is for it: it goes on
+        // asking for the node that is gone. So one that refuses is replaced as well.
+        let mut slot = self.open.lock().await;
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, open)) {
+            *slot = None;
+        }
         if !matches!(attempt, Attempt::Refused) {
-            let mut slot = self.open.lock().await;
-            if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, open)) {
-                *slot = None;
-            }
             self.link.suspect();
         }
     }
