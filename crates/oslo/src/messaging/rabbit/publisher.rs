@@ -1,8 +1,9 @@
 //! Sends messages, each confirmed by the broker.
 //!
 //! One channel serves all senders. What fails with its channel or connection is sent again, with the same bytes, until
-//! its time is over; receivers know a repeat by its `_unique_id`. A confirmation that does not come within
-//! [`CONFIRMATION`] means that the connection is dead, unless the broker has told that it takes nothing for now.
+//! its time is over; receivers know a repeat by its `_unique_id`. What is refused is sent again likewise, on another
+//! channel. A confirmation that does not come within [`CONFIRMATION`] means that the connection is dead, unless the broker
+//! has told that it takes nothing for now.
 
 use std::{
     collections::HashSet,
