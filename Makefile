@@ -34,7 +34,7 @@ run:
 
 test:
 	@scripts/set-up test
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 soak:
 	@scripts/set-up test
