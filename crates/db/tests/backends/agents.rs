@@ -86,8 +86,9 @@ pub(super) async fn devices_are_found_and_blocked(database: &Database) {
     let twin = "5a1f6c3e-0c00-4f8a-a2c4-9e8d7c6b5a40".parse().unwrap();
     cases::port(&mut tx, twin, network, "fa:16:3e:00:00:78").await.unwrap();
     // Ten digits that no port has: fewer could begin the random identifier of one that another case left here.
-    let found =
-        device::ports_by_prefix(&mut tx, &["5a1f6c3e-0b", "5a1f6c3e", "5a1f6c3e-0d", "", &port.to_string()]).await.unwrap();
+    let found = device::ports_by_prefix(&mut tx, &["5a1f6c3e-0b", "5a1f6c3e", "5a1f6c3e-0d", "", &port.to_string()])
+        .await
+        .unwrap();
     assert_eq!(found, [("5a1f6c3e-0b".to_owned(), port), (port.to_string(), port)].into());
 
     let row = vec![port.into(), "a".into(), "bridge".into(), "normal".into(), r#"{"pci_slot":"0:1"}"#.into()];
