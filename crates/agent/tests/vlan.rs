@@ -1,7 +1,9 @@
 //! The Linux bridge agent's VLAN networks: two hosts on one physical trunk, with a switch between them that has VLAN
 //! devices of its own. Many kernels are built without 802.1Q, so it runs in Debian's: `make test-vm`. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, unreachable_pub, dead_code)]
 
+#[path = "vlan/random.rs"]
+mod random;
 #[path = "linuxbridge/server.rs"]
 mod server;
 
@@ -13,7 +15,7 @@ use std::{
 
 use isospin_agent::linuxbridge::{self, Config};
 use kernel::{
-    Address, Bridge, LinkChange, Namespace, Netlink, NewKind, NewLink,
+    Address, Bridge, Kind, Link, LinkChange, Namespace, Netlink, NewKind, NewLink,
     process::run,
     testing::{Machine, ping},
 };
@@ -79,9 +81,14 @@ async fn carries(from: &Namespace, to: &str, bytes: u32) -> bool {
 
 impl Host {
     fn start(&mut self, bus: &Bus) {
+        self.start_with(bus, |_| {});
+    }
+
+    fn start_with(&mut self, bus: &Bus, change: impl FnOnce(&mut Config)) {
         let mut config = Config::new(self.name);
         config.system = self.machine.system.clone();
         config.physical_interface_mappings = [(PHYSICAL.to_owned(), UPLINK.to_owned())].into();
+        change(&mut config);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(linuxbridge::run(config, bus.clone(), async { drop(stopped.await) }));
         self.agent = Some((stop, task));
@@ -268,5 +275,34 @@ async fn a_vlan_device_that_drifts_is_repaired_and_anothers_is_left_alone() {
     lab.server.network_delete(network).await;
     eventually!("ours is gone", host.mtu_of("eth1.101").await.is_none());
     assert_eq!((host.master_of("eth1.200").await, host.mtu_of("eth1.200").await), (None, Some(1500)));
+    lab.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs VLAN devices: make test-vm"]
+async fn a_name_or_a_tag_that_another_device_has_stays_with_it_and_holds_up_no_other_network() {
+    let mut lab = Lab::new().await;
+    let host = &lab.hosts[0];
+    let parent = host.root.link(UPLINK).await.unwrap().unwrap().index;
+    let others = [("eth1.101", 201), ("office", 102)];
+    for (name, id) in others {
+        let link = NewLink { name: name.into(), kind: NewKind::Vlan { parent, id }, settings: LinkChange::up() };
+        host.root.link_create(&link).await.unwrap();
+    }
+    lab.start();
+    let networks = [101, 102, 103].map(|id| (NetworkId::random(), id));
+    let ports = networks.map(|(network, id)| lab.port(network, Some(id), 1500));
+    let host = &lab.hosts[0];
+    for port in ports {
+        host.plug(port, "10.0.0.1/24").await;
+    }
+    eventually!("the third is up", lab.server.are_up(&ports[2..]));
+    for (place, (name, id)) in others.into_iter().enumerate() {
+        let link = host.root.link(name).await.unwrap().unwrap();
+        assert_eq!((link.master, link.kind), (None, Kind::Vlan(id)));
+        assert!(!lab.server.are_up(&[ports[place]]));
+        host.root.link_delete(name).await.unwrap();
+        eventually!("it is up without the other", lab.server.are_up(&[ports[place]]));
+    }
     lab.stop().await;
 }

@@ -388,6 +388,12 @@ impl World {
     }
 
     fn create(&mut self, namespace: &str, new: &NewLink) -> std::result::Result<(), Errno> {
+        if let NewKind::Vlan { parent, id } = new.kind {
+            let same = |link: &Link| link.parent == Some(parent) && link.kind == Kind::Vlan(id);
+            if self.stack(namespace).links.iter().any(same) {
+                return Err(Errno::EEXIST);
+            }
+        }
         let index = self.add(namespace, &new.name, kind_of(&new.kind))?;
         if let NewKind::Veth { peer, settings } = &new.kind {
             let target = settings.namespace.as_ref().and_then(Namespace::name).unwrap_or(namespace).to_owned();

@@ -29,6 +29,8 @@ pub(super) enum Error {
     Kernel(#[from] kernel::Error),
     #[error("a link named {name} exists and is no {expected}; rename or remove it")]
     WrongKind { name: String, expected: &'static str },
+    #[error("{name} cannot be made: another link has this name, or is {what} already; rename or remove it")]
+    Taken { name: String, what: String },
     #[error("there is no {what} named {name}")]
     Missing { what: &'static str, name: String },
     #[error("no interface of this host has the tunnel address {0} (local_ip)")]
@@ -138,11 +140,32 @@ impl<K: Kernel> Wiring<K> {
         };
         let change = if matches!(uplink, Uplink::Vxlan { .. }) { change.with_mtu(mtu) } else { change };
         if actual.is_none() {
-            let settings = LinkChange::default().with_master(bridge.index);
-            existing_is_fine(self.kernel.link_create(&NewLink { name: name.to_owned(), kind, settings }).await)?;
+            self.create_uplink(name, kind, bridge.index).await?;
             self.disable_ipv6(name)?;
         }
         Ok(self.kernel.link_set(name, &change).await?)
+    }
+
+    /// What stands under its name already may be another's, with another tag or on another interface.
+    async fn create_uplink(&self, name: &str, kind: NewKind, bridge: u32) -> Result<(), Error> {
+        let settings = LinkChange::default().with_master(bridge);
+        let link = NewLink { name: name.to_owned(), kind, settings };
+        match self.kernel.link_create(&link).await {
+            Err(error) if error.is_existing() => {}
+            other => return Ok(other?),
+        }
+        let standing = self.kernel.link(name).await?;
+        let same = standing.is_some_and(|standing| match (&link.kind, &standing.kind) {
+            (NewKind::Vlan { parent, id }, Kind::Vlan(other)) => standing.parent == Some(*parent) && id == other,
+            (NewKind::Vxlan(wanted), Kind::Vxlan(other)) => wanted.vni == other.vni,
+            _ => false,
+        });
+        let what = match &link.kind {
+            NewKind::Vlan { id, .. } => format!("VLAN {id} of the same interface"),
+            NewKind::Vxlan(vxlan) => format!("VXLAN {}", vxlan.vni),
+            _ => "it".to_owned(),
+        };
+        if same { Ok(()) } else { Err(Error::Taken { name: link.name, what }) }
     }
 
     async fn apply_tap(

@@ -163,3 +163,18 @@ async fn something_else_under_a_bridges_name_is_refused_in_words() {
     let text = left.map(drop).unwrap_err();
     assert!(text.contains("a link named brqaaaaaaaa-bb exists and is no bridge; rename or remove it"), "{text}");
 }
+
+#[tokio::test]
+async fn a_name_or_a_tag_that_another_link_has_is_not_taken_from_it() {
+    for (name, id) in [("eth1.7", 8), ("office", 7)] {
+        let host = host().await;
+        let kernel = host.kernel();
+        let parent = kernel.link("eth1").await.unwrap().unwrap().index;
+        let others = NewLink { name: name.to_owned(), kind: NewKind::Vlan { parent, id }, settings: LinkChange::up() };
+        kernel.link_create(&others).await.unwrap();
+        let wanted = desired(NetworkType::Vlan, Some(7), Some("physnet1"));
+        let text = settles(Wiring::new(host.kernel(), &config()), wanted).await.map(drop).unwrap_err();
+        assert!(text.contains("eth1.7 cannot be made: another link has this name, or is VLAN 7"), "{text}");
+        assert_eq!(kernel.link(name).await.unwrap().unwrap().master, None);
+    }
+}
