@@ -9,4 +9,5 @@ mod metadata;
 mod routing;
 mod scale;
 mod server;
+mod untracked;
 mod v6;
