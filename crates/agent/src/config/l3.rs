@@ -47,6 +47,7 @@ impl Config {
             ha: Ha {
                 confs: options.get("DEFAULT", "ha_confs_path")?,
                 vrrp_advert_int: options.get("DEFAULT", "ha_vrrp_advert_int")?,
+                vrrp_health_check_interval: options.get("DEFAULT", "ha_vrrp_health_check_interval")?,
                 connections: connections(options)?,
                 vrrp_auth: some("ha_vrrp_auth_password")?.map(|password| (auth_type, Secret::new(password))),
             },

@@ -66,6 +66,8 @@ pub struct Ha {
     pub confs: PathBuf,
     /// Seconds between two advertisements.
     pub vrrp_advert_int: u32,
+    /// Seconds between two checks of the way out by the host that serves; 0 for none.
+    pub vrrp_health_check_interval: u32,
     /// How advertisements are signed: type and password; none for not at all.
     pub vrrp_auth: Option<(String, Secret)>,
     /// How tracked connections are kept known to all hosts; none for not at all.
@@ -104,7 +106,13 @@ impl Config {
             routers: state_path.join("routers"),
             external_pids: state_path.join("external/pids"),
             cleanup_on_shutdown: false,
-            ha: Ha { confs: state_path.join("ha_confs"), vrrp_advert_int: 2, vrrp_auth: None, connections: None },
+            ha: Ha {
+                confs: state_path.join("ha_confs"),
+                vrrp_advert_int: 2,
+                vrrp_health_check_interval: 0,
+                vrrp_auth: None,
+                connections: None,
+            },
             system: System::current(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use isospin_agent::l3::config::Connections;
+use isospin_agent::l3::config::{Connections, Ha};
 use kernel::{LinkChange, NewKind, NewLink, conntrack, process::Signal};
 use oslo::messaging::Bus;
 use rpc::l3::{HaState, Router};
@@ -32,7 +32,7 @@ fn cable(host: usize, number: usize) -> String {
 }
 
 impl Pair {
-    async fn new(connections: Option<Connections>) -> Self {
+    async fn new(options: impl Fn(&mut Ha)) -> Self {
         let bus = Bus::in_process();
         let server = Server::start(bus.clone());
         let hub = TestHost::new("hub", bus.clone()).await;
@@ -50,7 +50,7 @@ impl Pair {
             }
             let mut config = host.config();
             config.ha.vrrp_advert_int = 1;
-            config.ha.connections.clone_from(&connections);
+            options(&mut config.ha);
             host.start_with(config);
         }
         let peer = hub.plug(outside, "outside", &["203.0.113.1/24"], &[]).await;
@@ -132,7 +132,7 @@ impl Pair {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
-    let pair = Pair::new(None).await;
+    let pair = Pair::new(|_| ()).await;
     let _echoes = [pair.peer.echo(), pair.instance.echo()];
     let first = pair.until_one_serves().await;
     let second = 1 - first;
@@ -182,7 +182,7 @@ async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_outlive_the_host_that_serves_when_all_hosts_know_them() {
     let group = "225.0.0.50:3780".parse().unwrap();
-    let pair = Pair::new(Some(Connections { group, most: 1000 })).await;
+    let pair = Pair::new(|ha| ha.connections = Some(Connections { group, most: 1000 })).await;
     let _echoes = [pair.peer.echo(), pair.instance.echo()];
     let hidden = pair.hub.plug(pair.router.interfaces[0].network_id, "two", &["10.0.0.6/24"], &["10.0.0.1"]).await;
     let mut serving = pair.until_one_serves().await;
@@ -218,7 +218,7 @@ async fn connections_outlive_the_host_that_serves_when_all_hosts_know_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keepalived_survives_the_agent_and_changes_without_a_failover() {
-    let mut pair = Pair::new(None).await;
+    let mut pair = Pair::new(|_| ()).await;
     let _echo = pair.peer.echo();
     let first = pair.until_one_serves().await;
     pair.instance.until_pings("203.0.113.1").await;
@@ -260,4 +260,39 @@ async fn keepalived_survives_the_agent_and_changes_without_a_failover() {
         let left = host.inventory().await;
         assert!(!left.iter().any(|it| it.starts_with("file") || it.contains("link tap")), "{left:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_gateway_does_not_answer_gives_the_router_up() {
+    let pair = Pair::new(|ha| ha.vrrp_health_check_interval = 1).await;
+    let first = pair.until_one_serves().await;
+    let second = 1 - first;
+    pair.instance.until_pings("203.0.113.1").await;
+    // A change that keepalived has to read is none of who serves.
+    let more = floating("203.0.113.32", "10.0.0.6");
+    pair.server.change(pair.id(), |router| router.floating_ips.push(more.clone())).await;
+    let neighbour = pair.hub.plug(pair.router.interfaces[0].network_id, "two", &["10.0.0.6/24"], &["10.0.0.1"]).await;
+    pair.peer.until_pings("203.0.113.32").await;
+    neighbour.until_pings("203.0.113.1").await;
+    assert_eq!(pair.states(), {
+        let mut states = [Some(HaState::Standby); 2];
+        states[first] = Some(HaState::Active);
+        states
+    });
+
+    // Its hosts hear each other as before; only the network outside is gone for the one that serves.
+    let outside = async |up: bool| {
+        let change = LinkChange { up: Some(up), ..LinkChange::default() };
+        pair.hub.machine.netlink().unwrap().link_set(&cable(first, 1), &change).await.unwrap();
+    };
+    outside(false).await;
+    pair.instance.until_pings("203.0.113.1").await;
+    assert_eq!(pair.until_one_serves().await, second);
+    until("the former one has no address", async || pair.inside_addresses(first).await.is_empty()).await;
+    // It is well again, and takes the router back when the other one is not.
+    outside(true).await;
+    let change = LinkChange { up: Some(false), ..LinkChange::default() };
+    pair.hub.machine.netlink().unwrap().link_set(&cable(second, 1), &change).await.unwrap();
+    pair.instance.until_pings("203.0.113.1").await;
+    assert_eq!(pair.until_one_serves().await, first);
 }

@@ -120,3 +120,29 @@ fn a_primary_address_is_of_a_net_that_nobody_has() {
     let primary = |told: &Router| Wanted::new(told, &config(), true).ha.unwrap().primary.to_string();
     assert_eq!(primary(&told), "169.254.128.7/24");
 }
+
+#[test]
+fn the_way_out_is_checked_where_that_is_asked_for_and_there_is_one() {
+    let mut config = config();
+    config.ha.vrrp_health_check_interval = 5;
+    let ha = |told: &Router, config: &Config| Wanted::new(told, config, true).ha.unwrap();
+    let (never, checked) = (
+        ha(&router("ha"), &Config { ha: Config::new("host-a", "/").ha, ..config.clone() }),
+        ha(&router("ha"), &config),
+    );
+    assert!(never.check.text.is_none() && !never.text.contains("script"));
+    assert_eq!(
+        checked.check.text.unwrap(),
+        "#!/bin/sh\n\
+         ip -oneline address show dev ha-33330077-00 | grep -qF ' 169.254.0.7/24 ' || exit 0\n\
+         ping -q -n -c 1 -w 1 -I qg-33330009-00 198.51.100.1 >/dev/null 2>&1 || exit 1\n\
+         ping -q -n -c 1 -w 1 -I qg-33330009-00 fe80::1 >/dev/null 2>&1 || exit 1\n"
+    );
+    assert_eq!(checked.check.file.file_name().unwrap(), "ha_check_script_7.sh");
+    let script =
+        format!("vrrp_script ha_health_check_7 {{\n    script \"{}\"\n    interval 5\n", checked.check.file.display());
+    assert!(checked.text.contains(&script) && checked.text.contains("track_script {\n        ha_health_check_7\n"));
+    let mut inside_only = router("ha");
+    inside_only.gw_port = None;
+    assert!(ha(&inside_only, &config).check.text.is_none());
+}

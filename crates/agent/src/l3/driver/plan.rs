@@ -41,6 +41,8 @@ pub struct State {
     pub radvd: Option<Running>,
     /// Text of keepalived's file.
     pub keepalived_file: Option<String>,
+    /// Text of the script by which it checks the way out.
+    pub check_file: Option<String>,
     /// Its keepalived.
     pub keepalived: Option<Running>,
     /// The process by which an agent of the other kind watches keepalived is there.
@@ -101,7 +103,7 @@ pub enum Step {
     EndMonitor,
     /// End a keepalived.
     StopKeepalived,
-    /// Write keepalived's file.
+    /// Write keepalived's files.
     WriteKeepalived,
     /// Start keepalived.
     StartKeepalived,
@@ -299,7 +301,7 @@ fn keepalived(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTre
         return;
     }
     let changed = state.keepalived_file.as_ref() != Some(&keepalived.text);
-    steps.extend(changed.then_some(Step::WriteKeepalived));
+    steps.extend((changed || state.check_file != keepalived.check.text).then_some(Step::WriteKeepalived));
     match running {
         None => steps.push(Step::StartKeepalived),
         // One that an agent of the other kind started may say more of itself.

@@ -44,6 +44,9 @@ impl<H: Host> Driver<H> {
         state.radvd = self.radvd(wanted.router)?.map(running);
         let directory = self.config.ha.directory(wanted.router);
         state.keepalived_file = file::read(&directory.join("keepalived.conf"))?;
+        if let Some(keepalived) = &wanted.ha {
+            state.check_file = file::read(&keepalived.check.file)?;
+        }
         state.keepalived = self.keepalived(wanted.router)?.map(running);
         state.monitor = self.monitor_files(wanted.router).iter().any(|path| file::exists(path));
         Ok(())
@@ -128,6 +131,10 @@ impl<H: Host> Driver<H> {
         let router = wanted.router;
         if step == Step::WriteKeepalived {
             file::make_directory(&it.directory)?;
+            match &it.check.text {
+                Some(text) => file::replace_with(&it.check.file, text, 0o500)?,
+                None => file::remove(&it.check.file)?,
+            }
             // A password may stand in it.
             return Ok(file::replace_with(&it.file(), &it.text, 0o600)?);
         }

@@ -11,7 +11,10 @@ use ipnet::{IpNet, Ipv4Net};
 use rpc::l3::{Router, RouterPort};
 use types::{Mac, RouterId, device};
 
-use super::handover::Handover;
+use super::{
+    check::{Check, IN_A_ROW},
+    handover::Handover,
+};
 use crate::{
     l3::{
         config::{Config, Ha},
@@ -50,6 +53,8 @@ pub struct Keepalived {
     pub primary: IpNet,
     /// The other hosts can be reached, so it may start.
     pub ready: bool,
+    /// How it finds out whether the way out works.
+    pub check: Check,
     /// How the hosts tell each other of connections.
     pub handover: Option<Handover>,
 }
@@ -71,8 +76,11 @@ impl Keepalived {
         let [pid, child] = &pid_files;
         let file = argument(&directory.join(FILE));
         let command = [PROGRAM, "-P", "-f", &file, "-p", &argument(pid), "-r", &argument(child)];
+        let interval = config.ha.vrrp_health_check_interval;
+        let check = Check::new(router.ha_vr_id, &directory, (&primary, &device), routes, interval);
         Self {
-            text: text(router, &device, primary, devices, routes, &config.ha),
+            text: text(router, &device, primary, devices, routes, &check, &config.ha),
+            check,
             command: command.map(str::to_owned).to_vec(),
             directory,
             pid_files,
@@ -148,6 +156,7 @@ fn text(
     primary: IpNet,
     devices: &[Device],
     routes: &BTreeMap<IpNet, Vec<Hop>>,
+    check: &Check,
     ha: &Ha,
 ) -> String {
     let mut text = String::new();
@@ -158,7 +167,19 @@ fn text(
     line(0, "global_defs {".to_owned());
     line(1, "notification_email_from neutron@openstack.local".to_owned());
     line(1, "router_id neutron".to_owned());
+    if check.text.is_some() {
+        // Or keepalived looks for an account of another name.
+        line(1, "script_user root".to_owned());
+    }
     line(0, "}".to_owned());
+    if check.text.is_some() {
+        line(0, format!("vrrp_script {} {{", check.name));
+        line(1, format!("script \"{}\"", check.file.display()));
+        line(1, format!("interval {}", check.interval));
+        line(1, format!("fall {IN_A_ROW}"));
+        line(1, format!("rise {IN_A_ROW}"));
+        line(0, "}".to_owned());
+    }
     line(0, format!("vrrp_instance VR_{} {{", router.ha_vr_id));
     line(1, "state BACKUP".to_owned());
     line(1, format!("interface {device}"));
@@ -185,6 +206,11 @@ fn text(
     line(1, "virtual_routes {".to_owned());
     self::routes(routes).into_iter().for_each(|route| line(2, route));
     line(1, "}".to_owned());
+    if check.text.is_some() {
+        line(1, "track_script {".to_owned());
+        line(2, check.name.clone());
+        line(1, "}".to_owned());
+    }
     line(0, "}".to_owned());
     text.truncate(text.trim_end().len());
     text

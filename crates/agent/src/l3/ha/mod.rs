@@ -11,6 +11,7 @@
 //!
 //! [`handover`] keeps tracked connections known to all hosts, so that they outlive one that goes.
 
+pub mod check;
 pub mod handover;
 pub mod keepalived;
 pub(super) mod watch;

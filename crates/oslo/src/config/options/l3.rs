@@ -29,8 +29,7 @@ pub(super) static GROUPS: &[Group] = &[
             int("ha_vrrp_health_check_interval")
                 .min(0)
                 .default("0")
-                .help("Seconds between two checks of the gateway by an active router; 0 for none.")
-                .idle(),
+                .help("Seconds between two checks of the gateway by an active router; 0 for none."),
             boolean("ha_conntrackd_enabled", false).help(
                 "Whether the hosts of an HA router know its connections, which then outlive the host that serves.",
             ),
