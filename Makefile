@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# A program of tests that hangs is ended, and the next one runs.
+BOUNDED := --config "target.'cfg(all())'.runner=['timeout','--foreground','--verbose','--kill-after=10','900']"
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
@@ -15,7 +17,7 @@ help:
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
 	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed; calls by three of RabbitMQ, each killed'
 	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps'
-	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n'
+	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n SEED=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
 	@echo 'make fmt    format the sources'
@@ -34,7 +36,7 @@ run:
 
 test:
 	@scripts/set-up test
-	$(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) $(BOUNDED) test --locked --workspace --no-fail-fast
 
 soak:
 	@scripts/set-up test
@@ -42,7 +44,7 @@ soak:
 
 test-reachability:
 	@scripts/set-up test
-	ISOSPIN_CHANGES=$(or $(CHANGES),100) $(CARGO) test --locked --test reachability packets_do -- --nocapture
+	ISOSPIN_CHANGES=$(or $(CHANGES),100) ISOSPIN_SEED=$(or $(SEED),$(shell date +%s)) $(CARGO) test --locked --test reachability packets_do -- --nocapture
 
 test-exchange:
 	@scripts/set-up test

@@ -1,7 +1,8 @@
 //! Three hosts, two tenants with the same addresses: who reaches whom is worked out from what the API says (`model`) and
 //! asked of packets (`probe`), by ICMP, TCP and UDP over IPv4 and IPv6, before and after random changes (`change`).
 //!
-//! `ISOSPIN_CHANGES` is how many changes are made, `ISOSPIN_SEED` the seed of them; a failure prints both. Needs root.
+//! `ISOSPIN_CHANGES` is how many changes are made, `ISOSPIN_SEED` the seed of them, which is 1 unless said otherwise; a
+//! failure prints both. Needs root.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +21,7 @@ mod probe;
 mod scene;
 mod spoofing;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use change::Change;
 use scene::{Parts, Scene};
@@ -40,8 +41,7 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn packets_do_what_the_api_says_through_random_changes() {
     let changes = variable("ISOSPIN_CHANGES").unwrap_or(8);
-    let seed =
-        variable("ISOSPIN_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+    let seed = variable("ISOSPIN_SEED").unwrap_or(1);
     println!("ISOSPIN_SEED={seed} ISOSPIN_CHANGES={changes}");
     let mut scene = Scene::start(Plan::new(PROGRAM).agent(HOSTS[0], "l3").agent(HOSTS[1], "l3"), PARTS).unwrap();
     let (asked, took) = scene.settles().unwrap();
