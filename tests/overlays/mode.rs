@@ -61,8 +61,6 @@ impl Mode {
                 ),
             )?;
         }
-        // Starts are told apart by the second.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
         HOSTS.into_iter().try_for_each(|host| cloud.start_agent(host, "linuxbridge"))
     }
 }

@@ -40,6 +40,10 @@ impl Machine {
         sweep();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let base = Path::new(BASE).join(format!("{PREFIX}{}-{number}", std::process::id()));
+        // One of a killed process that had this number before.
+        if base.exists() {
+            remove(&base);
+        }
         let root = System::within(Namespace::CURRENT, &base).namespace_create("root")?;
         let machine = Self { system: System::within(root, base.join("netns")), base };
         machine.netlink()?.link_set("lo", &LinkChange::up()).await?;

@@ -256,6 +256,9 @@ impl Cloud {
     /// Starts an agent again; waits until the server has its first report.
     pub fn start_agent(&mut self, host: &'static str, kind: &'static str) -> Result<()> {
         let before = self.started_at(host, kind);
+        // Starts are told apart by the second.
+        let now = || chrono::Utc::now().format("%Y-%m-%d %H:%M:%S").to_string();
+        self.until("the second is over", || Ok(before.as_ref().is_none_or(|before| *before < now())))?;
         self.spawn_agent(host, kind)?;
         self.until(&format!("the {kind} agent on {host} reports"), || Ok(self.started_at(host, kind) != before))
     }

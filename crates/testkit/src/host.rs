@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
+    io::{Read, Seek},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -25,7 +26,9 @@ use crate::{
 };
 
 /// How long anything may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How many pings may not have been answered yet.
+const UNDER_WAY: u32 = 3;
 /// The name of the host towards the API.
 pub const NAME: &str = "host-a";
 /// The agents that every service has.
@@ -74,7 +77,11 @@ pub struct Shown {
 
 /// A ping that runs until it is stopped.
 #[derive(Debug)]
-pub struct Pings(Option<Child>);
+pub struct Pings {
+    child: Child,
+    /// What it prints.
+    said: File,
+}
 
 impl Host {
     /// A new host with a service that answers.
@@ -290,29 +297,36 @@ impl Instance {
 
     /// Pings every 10 ms until stopped.
     pub fn pings(&self, to: &str) -> Result<Pings> {
+        let said = tempfile::tempfile()?;
         let mut command = Command::new("ping");
-        command.args(["-n", "-q", "-i", "0.01", "-w", "600", to]).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        Ok(Pings(Some(self.namespace.run(|| command.spawn())??)))
+        command.args(["-n", "-i", "0.01", "-w", "600", to]).stdin(Stdio::null());
+        command.stdout(said.try_clone()?).stderr(Stdio::null());
+        Ok(Pings { child: self.namespace.run(|| command.spawn())??, said })
     }
 }
 
 impl Pings {
-    /// Stops; how many were sent and how many were answered.
+    /// Stops; how many were sent and how many were answered. The last ones are not counted if they were not answered: the
+    /// answers may have been on their way, or not have been read.
     pub fn stop(mut self) -> Result<(u32, u32)> {
-        let child = self.0.take().context("stopped once")?;
-        signal(child.id(), Signal::SIGINT)?;
-        let output = child.wait_with_output()?;
-        answered(&output.stdout).with_context(|| format!("ping said {:?}", String::from_utf8_lossy(&output.stdout)))
+        signal(self.child.id(), Signal::SIGINT)?;
+        self.child.wait()?;
+        self.said.rewind()?;
+        let mut said = String::new();
+        self.said.read_to_string(&mut said)?;
+        let (sent, _) = answered(said.as_bytes()).with_context(|| format!("ping said {said:?}"))?;
+        let number = |line: &str| line.split_once("icmp_seq=")?.1.split(' ').next()?.parse().ok();
+        let answers: BTreeSet<u32> = said.lines().filter(|line| line.contains(" time=")).filter_map(number).collect();
+        let last = answers.last().copied().unwrap_or_default();
+        let sent = if sent - last <= UNDER_WAY { last } else { sent };
+        Ok((sent, u32::try_from(answers.len())?))
     }
 }
 
 impl Drop for Pings {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -4,10 +4,20 @@ use std::{
     fs::File,
     io,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    os::unix::{fs::chown, process::CommandExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::chown,
+            net::{SocketAddr as LocalAddress, UnixListener},
+            process::CommandExt,
+        },
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,8 +32,8 @@ const FIRST_PORT: u32 = 12_000;
 /// How many there are.
 const PORTS: u32 = 20_000;
 
-/// A port of the loopback interface that nothing listens on. No two calls of a process get the same, and connections,
-/// whose ports the kernel draws from others, cannot take it before the server does.
+/// A port of the loopback interface that nothing listens on. No two calls get the same, of other programs of tests
+/// neither, and connections, whose ports the kernel draws from others, cannot take it before the server does.
 pub fn free_port() -> io::Result<u16> {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     // Processes start at different places.
@@ -31,8 +41,16 @@ pub fn free_port() -> io::Result<u16> {
     let ports =
         std::iter::repeat_with(|| start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST_PORT);
     let ports = ports.take(PORTS as usize).filter_map(|port| u16::try_from(port).ok());
-    let mut free = ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    let mut free = ports.filter(|port| is_ours(*port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
     free.next().ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
+}
+
+/// Takes a port's name, which only one process can have, for as long as this one lives.
+fn is_ours(port: u16) -> bool {
+    static NAMES: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let name = LocalAddress::from_abstract_name(format!("isospin-test-port-{port}"));
+    let taken = name.and_then(|name| UnixListener::bind_addr(&name));
+    taken.map(|name| NAMES.lock().unwrap_or_else(PoisonError::into_inner).push(name)).is_ok()
 }
 
 /// A server process and its directory. Dropping it, also while a panic unwinds, ends the one and removes the other.

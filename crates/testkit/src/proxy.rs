@@ -237,7 +237,7 @@ mod tests {
 
     fn client(proxy: &Proxy) -> TcpStream {
         let stream = TcpStream::connect(proxy.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
@@ -256,7 +256,9 @@ mod tests {
 
         proxy.stall();
         stream.write_all(b"wait").unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         assert_eq!(says_back(&mut stream).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         proxy.heal();
         assert_eq!(says_back(&mut stream).unwrap(), b"wait");
 
