@@ -92,12 +92,12 @@ impl Bench {
     }
 }
 
-/// Waits, at most five seconds, until `done` says yes.
+/// Waits, as long as a busy machine may need, until `done` says yes.
 macro_rules! eventually {
     ($what:expr, $done:expr) => {
         let started = Instant::now();
         while !$done {
-            assert!(started.elapsed() < Duration::from_secs(5), "still not: {}", $what);
+            assert!(started.elapsed() < Duration::from_secs(60), "still not: {}", $what);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -433,9 +433,9 @@ async fn taps_are_wired_fast() {
     eventually!("all ports are up", bench.server.are_up(&ports));
     let all = started.elapsed();
     println!("one tap: median {:?}, worst {:?}; 100 taps: plugged in {plugged:?}, up in {all:?}", times[50], times[99]);
-    assert!(times[50] < Duration::from_millis(100), "median {:?}", times[50]);
-    // A debug build on a busy machine is not what the promise of one second is about.
-    let limit = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
-    assert!(all < plugged + limit, "100 taps took {all:?}");
+    // A debug build on a busy machine is not what the promises are about.
+    let (one, many) = if cfg!(debug_assertions) { (2000, 30) } else { (100, 1) };
+    assert!(times[50] < Duration::from_millis(one), "median {:?}", times[50]);
+    assert!(all < plugged + Duration::from_secs(many), "100 taps took {all:?}");
     agent.stop().await;
 }

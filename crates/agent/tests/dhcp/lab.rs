@@ -26,8 +26,8 @@ use types::{NetworkId, PortId, device};
 
 use super::server::Server;
 
-/// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take: less than the minute after which an agent looks at everything again.
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A server and a host.
 pub struct Lab {
@@ -252,7 +252,7 @@ impl Instance {
         self.run(&words).await;
         // It went into the background to renew, which nobody here waits for; its pid file may not be written yet.
         for process in Process::search(&pid) {
-            process.terminate(Duration::from_secs(2)).await.unwrap();
+            process.terminate(Duration::from_secs(20)).await.unwrap();
         }
         self.lease(reason)
     }
@@ -268,7 +268,7 @@ impl Instance {
         let (namespace, server) = (self.namespace.clone(), format!("{server}:53"));
         let ask = move || {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket.send_to(&query, server).unwrap();
             let mut answer = [0; 512];
             let length = socket.recv(&mut answer).unwrap();

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use isospin_agent::linuxbridge::{self, Config, FirewallDriver};
@@ -29,8 +29,9 @@ macro_rules! eventually {
 }
 pub(crate) use eventually;
 
-/// How long something that is blocked is waited for.
-const NEVER: Duration = Duration::from_millis(150);
+/// How long something that passes may take on a busy machine, and how long something that is blocked is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_millis(300);
 
 pub struct Lab {
     pub machine: Machine,
@@ -241,23 +242,27 @@ impl Instance {
 
     /// A connection, if it can be made.
     pub async fn connect(&self, to: IpAddr, port: u16) -> Option<TcpStream> {
+        self.connect_within(PATIENCE, to, port).await
+    }
+
+    async fn connect_within(&self, limit: Duration, to: IpAddr, port: u16) -> Option<TcpStream> {
         let namespace = self.namespace.clone();
-        let connect = move || {
-            let stream = namespace.run(|| TcpStream::connect_timeout(&SocketAddr::new(to, port), NEVER * 2)).unwrap();
-            stream.ok().inspect(|stream| stream.set_read_timeout(Some(NEVER)).unwrap())
-        };
-        tokio::task::spawn_blocking(connect).await.unwrap()
+        let connect = move || namespace.run(|| TcpStream::connect_timeout(&SocketAddr::new(to, port), limit)).unwrap();
+        tokio::task::spawn_blocking(connect).await.unwrap().ok()
     }
 
     /// A socket for datagrams from its IPv4 address and this port.
     pub fn socket(&self, port: u16) -> UdpSocket {
-        let socket = self.namespace.run(|| UdpSocket::bind((self.v4(), port))).unwrap().unwrap();
-        socket.set_read_timeout(Some(NEVER)).unwrap();
-        socket
+        self.namespace.run(|| UdpSocket::bind((self.v4(), port))).unwrap().unwrap()
     }
 
     pub async fn tcp(&self, to: IpAddr, port: u16) -> bool {
         self.connect(to, port).await.is_some()
+    }
+
+    /// Whether no connection can be made.
+    pub async fn no_tcp(&self, to: IpAddr, port: u16) -> bool {
+        self.connect_within(NEVER, to, port).await.is_none()
     }
 
     /// Whether a datagram is answered.
@@ -265,13 +270,28 @@ impl Instance {
         self.datagram(to, port, 1).await.is_ok()
     }
 
+    /// Whether no datagram is answered.
+    pub async fn no_udp(&self, to: IpAddr, port: u16) -> bool {
+        self.datagram_within(NEVER, to, port, 1).await.is_err()
+    }
+
     /// Whether a datagram of this length is answered by one that is the same, or what came instead.
     pub async fn datagram(&self, to: IpAddr, port: u16, length: usize) -> std::io::Result<()> {
+        self.datagram_within(PATIENCE, to, port, length).await
+    }
+
+    /// Whether nothing comes for a datagram of this length, not even a refusal.
+    pub async fn no_datagram(&self, to: IpAddr, port: u16, length: usize) -> bool {
+        let came = self.datagram_within(NEVER, to, port, length).await;
+        came.is_err_and(|error| error.kind() != ErrorKind::ConnectionRefused)
+    }
+
+    async fn datagram_within(&self, limit: Duration, to: IpAddr, port: u16, length: usize) -> std::io::Result<()> {
         let namespace = self.namespace.clone();
         let ask = move || {
             let any: IpAddr = if to.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
             let socket = namespace.run(|| UdpSocket::bind((any, 0))).unwrap().unwrap();
-            socket.set_read_timeout(Some(NEVER)).unwrap();
+            socket.set_read_timeout(Some(limit)).unwrap();
             socket.connect((to, port))?;
             let (sent, mut got) = (vec![b'x'; length], vec![0; length + 1]);
             let mut last = Ok(());
@@ -291,10 +311,19 @@ impl Instance {
     }
 
     pub async fn pings(&self, to: IpAddr) -> bool {
-        let namespace = self.namespace.clone();
+        self.ping_within(PATIENCE, to).await
+    }
+
+    /// Whether an echo request is not answered.
+    pub async fn no_pings(&self, to: IpAddr) -> bool {
+        !self.ping_within(NEVER, to).await
+    }
+
+    async fn ping_within(&self, limit: Duration, to: IpAddr) -> bool {
+        let (namespace, limit) = (self.namespace.clone(), limit.as_secs_f64().to_string());
         let ping = move || {
             let mut command = std::process::Command::new("ping");
-            command.args(["-n", "-q", "-c", "1", "-W", "0.3", &to.to_string()]);
+            command.args(["-n", "-q", "-c", "1", "-W", &limit, &to.to_string()]);
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
             namespace.run(|| command.status()).unwrap().unwrap().success()
         };
@@ -304,14 +333,34 @@ impl Instance {
 
 /// Whether what this socket sends is answered.
 pub async fn answered(socket: &UdpSocket, to: IpAddr, port: u16) -> bool {
+    answered_within(PATIENCE, socket, to, port).await
+}
+
+/// Whether nothing answers what this socket sends.
+pub async fn unanswered(socket: &UdpSocket, to: IpAddr, port: u16) -> bool {
+    !answered_within(NEVER, socket, to, port).await
+}
+
+async fn answered_within(limit: Duration, socket: &UdpSocket, to: IpAddr, port: u16) -> bool {
     let socket = socket.try_clone().unwrap();
+    socket.set_read_timeout(Some(limit)).unwrap();
     let ask = move || (0..2).any(|_| socket.send_to(b"x", (to, port)).is_ok() && socket.recv(&mut [0; 8]).is_ok());
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 /// Whether a connection still carries data.
 pub async fn alive(stream: &TcpStream) -> bool {
+    alive_within(PATIENCE, stream).await
+}
+
+/// Whether a connection carries no more data.
+pub async fn dead(stream: &TcpStream) -> bool {
+    !alive_within(NEVER, stream).await
+}
+
+async fn alive_within(limit: Duration, stream: &TcpStream) -> bool {
     let stream = stream.try_clone().unwrap();
+    stream.set_read_timeout(Some(limit)).unwrap();
     let ask = move || {
         let (mut stream, mut buffer) = (stream, [0; 64]);
         while let Ok(length) = read_now(&mut stream, &mut buffer) {
@@ -322,16 +371,7 @@ pub async fn alive(stream: &TcpStream) -> bool {
         if stream.write_all(b"?").is_err() {
             return false;
         }
-        let end = Instant::now() + NEVER * 3;
-        while Instant::now() < end {
-            match stream.read(&mut buffer) {
-                Ok(0) => return false,
-                Ok(_) => return true,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(_) => return false,
-            }
-        }
-        false
+        stream.read(&mut buffer).is_ok_and(|length| length > 0)
     };
     tokio::task::spawn_blocking(ask).await.unwrap()
 }

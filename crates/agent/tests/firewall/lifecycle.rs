@@ -24,11 +24,11 @@ async fn a_restart_changes_nothing_and_opens_nothing() {
     let traffic = tokio::task::spawn_blocking(move || kernel::testing::ping(&from, to, 150));
     tokio::time::sleep(Duration::from_millis(200)).await;
     agent.stop().await;
-    assert!(alive(&stream).await && !client.tcp(server.v4(), 23).await);
+    assert!(alive(&stream).await && client.no_tcp(server.v4(), 23).await);
     lab.server.forget();
     let agent = lab.agent();
     eventually!("both are up again", lab.server.are_up(&[server.port, client.port]));
-    assert!(alive(&stream).await && !client.tcp(server.v4(), 23).await);
+    assert!(alive(&stream).await && client.no_tcp(server.v4(), 23).await);
     assert!(traffic.await.unwrap(), "packets were lost");
     assert_eq!(lab.everything().await, before);
     agent.stop().await;
@@ -65,7 +65,7 @@ async fn drivers_take_over_from_one_another() {
     let client = lab.instance(&["10.0.0.7"], &[]).await;
     server.serve_tcp(server.v4(), 22);
     server.serve_tcp(server.v4(), 23);
-    assert!(client.tcp(server.v4(), 22).await && !client.tcp(server.v4(), 23).await);
+    assert!(client.tcp(server.v4(), 22).await && client.no_tcp(server.v4(), 23).await);
     let by_nftables = lab.everything().await;
     agent.stop().await;
 
@@ -73,13 +73,13 @@ async fn drivers_take_over_from_one_another() {
     let agent = lab.agent();
     eventually!("nftables is gone", !lab.has_table().await);
     assert!(lab.everything().await.contains("neutron-linuxbri-sg-chain"));
-    assert!(client.tcp(server.v4(), 22).await && !client.tcp(server.v4(), 23).await);
+    assert!(client.tcp(server.v4(), 22).await && client.no_tcp(server.v4(), 23).await);
     agent.stop().await;
 
     lab.config.firewall.driver = FirewallDriver::Nftables;
     let agent = lab.agent();
     eventually!("iptables is gone", lab.everything().await == by_nftables);
-    assert!(client.tcp(server.v4(), 22).await && !client.tcp(server.v4(), 23).await);
+    assert!(client.tcp(server.v4(), 22).await && client.no_tcp(server.v4(), 23).await);
     agent.stop().await;
 }
 

@@ -95,7 +95,7 @@ fn passes(from: &Instance, at: &kernel::testing::Wire, frame: &[u8], marker: u32
     let all = (IpAddr::from(Ipv4Addr::BROADCAST), 67);
     wire.send(&udp((from.mac, BROADCAST), unspecified, all, &question)).unwrap();
     let mut seen = false;
-    let marked = at.receive(Duration::from_secs(5), |found| {
+    let marked = at.receive(Duration::from_secs(30), |found| {
         seen |= found == frame;
         found.ends_with(&question)
     });

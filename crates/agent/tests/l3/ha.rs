@@ -162,7 +162,7 @@ async fn the_other_host_takes_over_and_a_healed_partition_has_one_server() {
     pair.instance.until_pings("203.0.113.1").await;
     eprintln!("taken over after {:?}", began.elapsed());
     // Three intervals of a second and the time that VRRP adds; the rest is the load of the machine that tests.
-    assert!(began.elapsed().as_secs() < 10);
+    assert!(began.elapsed().as_secs() < 20);
     // Nobody told the other of the connection.
     assert!(!flow.goes_on().await && flow.end().await.broke);
     until("the other tells", async || pair.states()[second] == Some(HaState::Active)).await;

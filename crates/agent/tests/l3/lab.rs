@@ -30,7 +30,7 @@ use types::{NetworkId, RouterId, device};
 use super::server::Server;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server and a host.
 pub struct Lab {
@@ -298,9 +298,9 @@ impl Instance {
 
     async fn connect(&self, to: &str) -> Option<TcpStream> {
         let (namespace, to) = (self.namespace.clone(), SocketAddr::new(to.parse().unwrap(), 7777));
-        let connect = move || namespace.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)));
+        let connect = move || namespace.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(5)));
         let stream = tokio::task::spawn_blocking(connect).await.unwrap().unwrap().ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Some(stream)
     }
 

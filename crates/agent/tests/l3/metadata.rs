@@ -32,7 +32,7 @@ fn mirror(lab: &Lab) {
 
 async fn get(namespace: &Namespace, url: &str) -> String {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--globoff", "--max-time", "3", "-H", "X-Neutron-Router-ID: lie", url]);
+    command.args(["--silent", "--globoff", "--max-time", "5", "-H", "X-Neutron-Router-ID: lie", url]);
     let namespace = namespace.clone();
     let output = tokio::task::spawn_blocking(move || namespace.run(|| command.output()).unwrap().unwrap());
     String::from_utf8(output.await.unwrap().stdout).unwrap()

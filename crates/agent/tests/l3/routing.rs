@@ -157,8 +157,8 @@ async fn neighbours_hear_at_once_that_an_address_moved() {
     lab.server.change(tenant.router.id, |router| router.floating_ips.push(floating("203.0.113.31", "10.0.0.5"))).await;
     let began = std::time::Instant::now();
     outside.peer.until_pings("203.0.113.31").await;
-    // Without the announcement the peer would believe in the former owner for half a minute.
-    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    // Without the announcement the peer would believe in the former owner for half a minute at least.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
