@@ -348,12 +348,12 @@ mod tests {
     async fn a_server_that_is_silent_costs_its_timeout_once() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let servers = vec![listener.local_addr().unwrap().to_string()];
-        let settings = Settings { servers, timeout: Duration::from_millis(100), ..Settings::default() };
+        let settings = Settings { servers, timeout: Duration::from_secs(1), ..Settings::default() };
         let client = Memcached::new(&settings).unwrap();
         let began = Instant::now();
         for _ in 0..20 {
             assert_eq!(client.get("a").await, None);
         }
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
 }

@@ -36,14 +36,14 @@ async fn calls_are_answered() {
     let short = Duration::from_millis(300);
     let late = client.call(&Context::admin(), &Target::topic("q-test"), "1.0", "silent", json!({}), short).await;
     assert_eq!(late, Err(CallError::Timeout { topic: "q-test".into(), method: "silent".into() }));
-    assert!(before.elapsed() < SECOND * 3);
+    assert!(before.elapsed() < LONG / 2);
 
     // A slow method holds up no other.
     let target = Target::topic("q-test");
     let slow = (0..8).map(|_| call(&client, &target, "slow", json!({})));
     let before = Instant::now();
     futures_util::future::join_all(slow).await.into_iter().for_each(|answer| assert_eq!(answer, Ok(json!("slow"))));
-    assert!(before.elapsed() < SECOND * 4, "{:?}", before.elapsed());
+    assert!(before.elapsed() < SECOND * 8, "{:?}", before.elapsed());
 
     server.shut_down().await;
     client.shut_down().await;

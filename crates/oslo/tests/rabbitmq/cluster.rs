@@ -37,7 +37,7 @@ async fn another_host_takes_over() {
         down.cut();
         let began = Instant::now();
         until_served(&client, &Target::server("q-test", "a")).await;
-        assert!(began.elapsed() < LONG / 2);
+        assert!(began.elapsed() < LONG);
         assert!(up.counters().accepted > 0);
     }
     client.shut_down().await;
@@ -88,7 +88,7 @@ async fn a_broker_that_is_away_or_refuses_is_named() {
         let error = bus.call(&oslo::context::Context::admin(), &target, "1.0", "m", json!({}), SECOND * 2).await;
         let text = error.unwrap_err().to_string();
         assert!(text.contains(&host) && text.contains(reason) && !text.contains("secret"), "{text}");
-        assert!(began.elapsed() < SECOND * 4);
+        assert!(began.elapsed() < LONG);
         assert!(bus.health().is_err());
         bus.shut_down().await;
     }

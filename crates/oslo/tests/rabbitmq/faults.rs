@@ -21,7 +21,7 @@ use serde_json::json;
 use testkit::{proxy::Proxy, rabbitmq::Broker};
 use tokio::task::JoinSet;
 
-use crate::lab::{SECOND, bus, settings, until_served};
+use crate::lab::{LONG, SECOND, bus, settings, until_served};
 
 /// How long a call of the load may take.
 const TIME: Duration = Duration::from_secs(3);
@@ -110,12 +110,12 @@ pub(crate) async fn suffer(
     fault: impl AsyncFnOnce(),
 ) {
     let load = Load::start(client, numbers);
-    tokio::time::sleep(SECOND / 2).await;
+    some_more(handled).await;
     fault().await;
     let began = Instant::now();
     until_served(client, &Target::server("q-test", "a")).await;
     let back = began.elapsed();
-    tokio::time::sleep(SECOND / 2).await;
+    some_more(handled).await;
     let outcome = load.stop().await;
     eprintln!(
         "{name}: {} answered, {} failed, slowest {:?}, back after {back:?}",
@@ -124,12 +124,24 @@ pub(crate) async fn suffer(
         outcome.slowest
     );
     assert!(outcome.answered.len() > 20, "{name}");
-    assert!(outcome.slowest < TIME + SECOND * 2, "{name}: {:?}", outcome.slowest);
+    // A second of it is for what ends the call, the rest for a busy machine.
+    assert!(outcome.slowest < TIME + SECOND * 10, "{name}: {:?}", outcome.slowest);
     let handled = handled.lock();
     for n in &outcome.answered {
         assert_eq!(handled.get(n), Some(&1), "{name}: call {n}");
     }
     assert!(handled.values().all(|times| *times == 1), "{name}: a request was handled twice");
+}
+
+/// Waits half a second, and until so many requests more were handled that a fault finds some under way.
+async fn some_more(handled: &Handled) {
+    let before = handled.lock().len();
+    tokio::time::sleep(SECOND / 2).await;
+    let began = Instant::now();
+    while handled.lock().len() < before + 20 {
+        assert!(began.elapsed() < LONG * 3, "there is no load");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -164,7 +176,12 @@ async fn faults_lose_no_call_and_leave_nothing() {
     suffer("network cut", &client, &handled, &numbers, async || {
         proxy.cut();
         tokio::time::sleep(SECOND * 2).await;
-        assert!(client.health().is_err_and(|why| why.contains(&proxy.address().to_string())));
+        let told = || client.health().is_err_and(|why| why.contains(&proxy.address().to_string()));
+        let began = Instant::now();
+        while !told() {
+            assert!(began.elapsed() < LONG, "{:?}", client.health());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         proxy.heal();
     })
     .await;
@@ -215,7 +232,8 @@ async fn answers_wait_for_their_queue() {
         async move {
             let (context, target) = (Context::admin(), Target::topic("q-test"));
             loop {
-                if let Ok(answer) = client.call(&context, &target, "1.0", "m", json!({}), SECOND * 10).await {
+                // The broker's tool may take long on a busy machine.
+                if let Ok(answer) = client.call(&context, &target, "1.0", "m", json!({}), LONG * 15).await {
                     return answer;
                 }
             }
@@ -230,7 +248,8 @@ async fn answers_wait_for_their_queue() {
     })
     .await;
     incoming.reply.unwrap().send(Ok(json!("here")));
-    assert_eq!(asking.await.unwrap(), json!("here"));
+    let answer = tokio::time::timeout(LONG * 3, asking).await.expect("an answer in time");
+    assert_eq!(answer.unwrap(), json!("here"));
     client.shut_down().await;
     server.shut_down().await;
     assert_eq!(blocking(move || broker.queues("answers").unwrap()).await, ["q-test", "q-test.a"]);

@@ -132,10 +132,10 @@ async fn a_refusal_is_the_refusal_of_all_who_waited_and_is_told_clearly() {
 
 #[tokio::test]
 async fn a_token_is_replaced_before_it_ends_and_when_it_is_refused() {
-    let fake = Fake::start(chrono::Duration::milliseconds(1000)).await;
+    let fake = Fake::start(chrono::Duration::milliseconds(4000)).await;
     let session = fake.session("/v3/");
     let first = session.token().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(2400)).await;
     assert_ne!(session.token().await.unwrap(), first);
     assert_eq!(session.send(get(&fake.url)).await.unwrap().status(), 200);
     // Keystone has forgotten what it gave.

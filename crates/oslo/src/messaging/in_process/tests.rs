@@ -6,7 +6,7 @@ use crate::{
     messaging::{Bus, Failure, Listener},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(20);
 const BLINK: Duration = Duration::from_millis(20);
 
 async fn cast(bus: &Bus, target: Target, n: usize) {
@@ -71,11 +71,11 @@ async fn calls_bring_results_and_failures() {
         drop(listener.next().await);
         listener
     });
-    let answer = call(&bus, Target::topic("t"), SECOND).await.unwrap();
+    let answer = call(&bus, Target::topic("t"), LONG).await.unwrap();
     assert_eq!(answer, json!({"method": "m", "args": {"n": 7}, "version": "1.0"}));
-    let failure = call(&bus, Target::topic("t"), SECOND).await.unwrap_err();
+    let failure = call(&bus, Target::topic("t"), LONG).await.unwrap_err();
     assert_eq!(failure.remote_class(), Some("NoSuchMethod"));
-    let gone = call(&bus, Target::topic("t"), SECOND).await;
+    let gone = call(&bus, Target::topic("t"), LONG).await;
     assert_eq!(gone, Err(CallError::Unavailable { topic: "t".into() }));
     server.await.unwrap();
 }
@@ -86,7 +86,7 @@ async fn a_call_waits_for_a_listener_and_vanishes_when_given_up() {
     assert!(matches!(call(&bus, Target::topic("t"), BLINK).await, Err(CallError::Timeout { .. })));
     let waiting = tokio::spawn({
         let bus = bus.clone();
-        async move { call(&bus, Target::server("t", "a"), SECOND).await }
+        async move { call(&bus, Target::server("t", "a"), LONG).await }
     });
     tokio::time::sleep(BLINK).await;
     let mut listener = bus.listen("t", "a");
@@ -141,12 +141,12 @@ async fn closing_ends_listeners_and_calls() {
     let mut listener = bus.listen("t", "a");
     let waiting = tokio::spawn({
         let bus = bus.clone();
-        async move { call(&bus, Target::topic("other"), SECOND).await }
+        async move { call(&bus, Target::topic("other"), LONG).await }
     });
     tokio::time::sleep(BLINK).await;
     bus.close();
     assert!(listener.next().await.is_none());
     assert!(bus.listen("t", "a").next().await.is_none());
     assert!(matches!(waiting.await.unwrap(), Err(CallError::Unavailable { .. })));
-    assert!(matches!(call(&bus, Target::topic("t"), SECOND).await, Err(CallError::Unavailable { .. })));
+    assert!(matches!(call(&bus, Target::topic("t"), LONG).await, Err(CallError::Unavailable { .. })));
 }
