@@ -59,7 +59,7 @@ impl Service {
     /// Waits for the end, with a limit.
     fn ended(mut self) -> i32 {
         let mut status = None;
-        wait::until(Duration::from_secs(20), || {
+        wait::until(Duration::from_secs(60), || {
             status = self.0.try_wait().unwrap();
             status.is_some()
         });
@@ -269,9 +269,9 @@ fn hangup_opens_the_log_anew_and_takes_what_it_can() {
     std::fs::write(&conf, "[DEFAULT]\ndebug = true\ndns_domain = example.org\nbind_port = 1\n").unwrap();
     service.signal("HUP");
     let mut text = String::new();
-    wait::until(Duration::from_secs(10), || {
+    wait::until(Duration::from_secs(60), || {
         text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.contains("dns_domain")
+        text.contains("which waits for a restart\n")
     });
     assert!(text.contains("INFO isospin.cmd.edge [-] [DEFAULT] debug is now true\n"), "{text}");
     assert!(text.contains("[DEFAULT] dns_domain is to be example.org, which waits for a restart\n"), "{text}");

@@ -24,7 +24,7 @@ const CONFIGURATION: &str = "enable_isolated_metadata = true\n\
 const SIGNATURE: &str = "1f1386a86435caf2ed2df9cd5804b43e688a1713c14abe9ead6fae9b57774d5d";
 const URL_V4: &str = "http://169.254.169.254/openstack/latest/meta_data.json";
 const URL_V6: &str = "http://[fe80::a9fe:a9fe%25eth0]/openstack/latest/meta_data.json";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A compute service in the namespace of the host; what it is asked can be received.
 fn nova(host: &Host) -> Receiver<BTreeMap<String, String>> {

@@ -29,10 +29,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
 /// Steps of a sequence.
 const STEPS: u32 = 14;
 /// How long the host may take to come to rest.
-const REST: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(90);
 
-/// How long after a start an agent may not have seen a card that is taken out.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// In a namespace of its own, where every port is free.
+const METRICS: &str = "127.0.0.1:9698";
 /// How long nothing may change for the host to be at rest.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -47,8 +47,6 @@ struct Sequence<'a> {
     instances: BTreeMap<String, Instance>,
     /// Ports whose cards were taken out while no agent saw it: nobody tells that they are DOWN, with upstream neither.
     unseen: BTreeSet<String>,
-    /// When the service was started last. Its agent takes a moment to look around.
-    started: Instant,
     count: usize,
     told: Vec<String>,
 }
@@ -60,8 +58,8 @@ struct State {
     bridges: BTreeMap<String, u64>,
     /// Taps by name.
     taps: BTreeMap<String, Shown>,
-    /// Networks with a namespace, a dnsmasq and their addresses by MAC.
-    served: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// Networks with a namespace, the MTU that their dnsmasq tells, and their addresses by MAC.
+    served: BTreeMap<String, (u64, BTreeSet<(String, String)>)>,
     /// Networks with a directory.
     directories: BTreeSet<String>,
 }
@@ -140,10 +138,17 @@ impl Sequence<'_> {
 
     fn unplug_port(&mut self, port: &str) {
         self.tell(format!("unplug {port}"));
-        if self.started.elapsed() < FIRST_LOOK {
+        if !self.has_looked() {
             self.unseen.insert(port.to_owned());
         }
         self.host.unplug(&self.instances.remove(port).unwrap()).unwrap();
+    }
+
+    /// Whether the agent has looked around since the service was started last: else it may not have seen a card.
+    fn has_looked(&self) -> bool {
+        let page = Client::new(METRICS, self.host.root()).send("GET", "/metrics", &[], None);
+        let settled = "isospin_agent_settled_seconds_count{agent=\"linuxbridge\"} 1";
+        page.is_ok_and(|page| page.text().lines().any(|line| line == settled))
     }
 
     fn update_port(&mut self) {
@@ -215,11 +220,9 @@ impl Sequence<'_> {
         self.host.service.kill().unwrap();
         if self.dice.below(2) == 0 {
             // What happens while nobody looks.
-            self.started = Instant::now();
             self.unplug();
         }
         self.host.service.start().unwrap();
-        self.started = Instant::now();
         self.client = self.host.client();
     }
 
@@ -233,11 +236,12 @@ impl Sequence<'_> {
             let network = networks.iter().find(|network| network["id"] == port["network_id"]).unwrap();
             network["mtu"].as_u64().unwrap()
         };
-        for network in networks.iter().map(id).filter(|n| subnets.iter().any(|subnet| subnet["network_id"] == **n)) {
+        let served = networks.iter().filter(|n| subnets.iter().any(|subnet| subnet["network_id"] == n["id"]));
+        for (network, mtu) in served.map(|network| (id(network), network["mtu"].as_u64().unwrap())) {
             let ports = ports.iter().filter(|port| port["network_id"] == *network);
             let hosts = ports.filter(|port| port["device_owner"] != "network:dhcp");
             let hosts = hosts.map(|port| (text(port, "mac_address"), text(&port["fixed_ips"][0], "ip_address")));
-            state.served.insert(network.clone(), hosts.collect());
+            state.served.insert(network.clone(), (mtu, hosts.collect()));
             state.directories.insert(network);
         }
         for port in &ports {
@@ -269,11 +273,11 @@ impl Sequence<'_> {
         }
         let inventory = self.host.inventory(&self.known).unwrap();
         for network in inventory.iter().filter_map(|line| line.strip_prefix("namespace qdhcp-")) {
-            let hosts = match self.host.dnsmasq(network) {
-                Some(_) => self.hosts(network),
-                None => BTreeSet::from([("no".to_owned(), "dnsmasq".to_owned())]),
+            let told = match self.host.dnsmasq(network) {
+                Some(pid) => (told_mtu(pid), self.hosts(network)),
+                None => (0, BTreeSet::from([("no".to_owned(), "dnsmasq".to_owned())])),
             };
-            state.served.insert(network.to_owned(), hosts);
+            state.served.insert(network.to_owned(), told);
         }
         let directories = fs::read_dir(self.host.service.state_dir().join("dhcp")).into_iter().flatten().flatten();
         state.directories = directories.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -367,6 +371,14 @@ impl Sequence<'_> {
     }
 }
 
+/// The MTU in the arguments of a dnsmasq, with which it was started.
+fn told_mtu(dnsmasq: u32) -> u64 {
+    let arguments = fs::read(format!("/proc/{dnsmasq}/cmdline")).unwrap_or_default();
+    let arguments = String::from_utf8_lossy(&arguments).into_owned();
+    let mtu = arguments.split('\0').find_map(|word| word.strip_prefix("--dhcp-option-force=option:mtu,"));
+    mtu.and_then(|mtu| mtu.parse().ok()).unwrap_or_default()
+}
+
 fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -374,7 +386,8 @@ fn variable(name: &str, default: u64) -> u64 {
 #[test]
 fn random_sequences_end_in_the_state_that_the_api_describes() {
     let (sequences, first) = (variable("ISOSPIN_SEQUENCES", 20), variable("ISOSPIN_SEED", 1));
-    let mut host = Host::start(PROGRAM, "[quotas]\nquota_port = -1\n").unwrap();
+    let options = format!("[quotas]\nquota_port = -1\n[isospin]\nmetrics_bind = {METRICS}\n");
+    let mut host = Host::start(PROGRAM, &options).unwrap();
     let before = host.inventory(&[]).unwrap();
     let began = Instant::now();
     let mut known = Vec::new();
@@ -389,7 +402,6 @@ fn random_sequences_end_in_the_state_that_the_api_describes() {
             known: std::mem::take(&mut known),
             instances: BTreeMap::new(),
             unseen: BTreeSet::new(),
-            started: Instant::now(),
             count: 0,
             told: Vec::new(),
         };

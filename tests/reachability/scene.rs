@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long the cloud may take to be as the API says.
-const REST: Duration = Duration::from_secs(45);
+const REST: Duration = Duration::from_secs(120);
 /// Where a tenant's networks lie: the same for both, but the first prefix of IPv6, which the outside knows a way to.
 const NETWORKS: [(&str, &str, &str); 4] = [
     ("a1", "10.0.1.0/24", "fd00:a1::/64"),

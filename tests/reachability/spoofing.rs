@@ -44,7 +44,7 @@ s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 s.bind(('eth0', 0))
 for line in sys.stdin: s.send(bytes.fromhex(line))
 ";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One way to pretend, and its frames.
 struct Attempt {

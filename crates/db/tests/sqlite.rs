@@ -80,7 +80,7 @@ async fn a_private_database_is_shared_by_its_handles_alone() {
 async fn a_locked_file_is_waited_for_and_then_named() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite:///{}", directory.path().join("neutron.db").display());
-    let settings = Settings { wait: std::time::Duration::from_millis(300), ..Settings::new(url) };
+    let settings = Settings { wait: std::time::Duration::from_secs(1), ..Settings::new(url) };
     let (one, two) = (Database::connect(&settings).await.unwrap(), Database::connect(&settings).await.unwrap());
     migrate::upgrade(&one).await.unwrap();
     let held = one.begin().await.unwrap();

@@ -7,7 +7,7 @@ use isospin_kernel::{
     Address, Bridge, Event, Events, Kernel, LinkChange, NewKind, NewLink, fake::FakeHost, testing::Machine,
 };
 
-/// The next event that `wanted` takes, within two seconds.
+/// The next event that `wanted` takes, within a time that a busy machine needs.
 async fn until<T>(events: &mut Events, wanted: impl Fn(Event) -> Option<T>) -> T {
     let search = async {
         loop {
@@ -16,7 +16,7 @@ async fn until<T>(events: &mut Events, wanted: impl Fn(Event) -> Option<T>) -> T
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(2), search).await.expect("the event does not come")
+    tokio::time::timeout(Duration::from_secs(30), search).await.expect("the event does not come")
 }
 
 /// The life of a tap, told by events alone.

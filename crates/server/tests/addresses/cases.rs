@@ -264,7 +264,7 @@ pub async fn cost_does_not_grow(world: &World, many: usize) {
     assert!(lots < few * 4, "a port costs {few:?} with 100 there and {lots:?} with {many}");
 }
 
-/// The median of some creations, as other tests run beside.
+/// The fastest of some creations, as other tests run beside.
 async fn time_of_one(world: &World, network: NetworkId) -> std::time::Duration {
     let mut times = Vec::new();
     for _ in 0..101 {
@@ -272,6 +272,5 @@ async fn time_of_one(world: &World, network: NetworkId) -> std::time::Duration {
         world.port(network, None).await.unwrap();
         times.push(started.elapsed());
     }
-    times.sort_unstable();
-    times[50]
+    times.into_iter().min().unwrap_or_default()
 }
