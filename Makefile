@@ -36,7 +36,7 @@ run:
 
 test:
 	@scripts/set-up test
-	$(CARGO) $(BOUNDED) test --locked --workspace --no-fail-fast
+	PROPTEST_RNG_SEED=$(or $(SEED),1) $(CARGO) $(BOUNDED) test --locked --workspace --no-fail-fast
 
 soak:
 	@scripts/set-up test
