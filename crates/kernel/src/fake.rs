@@ -4,9 +4,14 @@
 //! index, ports leave a bridge that is deleted, addresses and routes go with their link, both ends of a pair go
 //! together. It moves no packet. Any request can be made to fail, and every change is noted.
 
+mod flows;
 mod nft;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -48,6 +53,7 @@ struct World {
 #[derive(Default)]
 struct Stack {
     links: Vec<Link>,
+    policed: BTreeSet<u32>,
     addresses: Vec<Address>,
     routes: Vec<Route>,
     forwardings: Vec<Forwarding>,
@@ -95,6 +101,13 @@ impl FakeHost {
         };
         world.stack(ROOT).add(link);
         index
+    }
+
+    /// Somebody has `tc` look at what comes in by the link of that index, or no longer.
+    pub fn police(&self, link: u32, on: bool) {
+        let mut world = self.0.lock();
+        let policed = &mut world.stack(ROOT).policed;
+        let _ = if on { policed.insert(link) } else { policed.remove(&link) };
     }
 
     /// A handle on the root namespace.
@@ -171,6 +184,8 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
+    type Flows = flows::FakeFlows;
+
     async fn links(&self) -> Result<Vec<Link>> {
         self.see("list", "links", |stack| stack.links.clone())
     }
@@ -196,6 +211,10 @@ impl Kernel for FakeKernel {
             world.delete_peer(&link);
             Ok(())
         })
+    }
+
+    async fn policed(&self) -> Result<BTreeSet<u32>> {
+        self.see("list", "queueing disciplines", |stack| stack.policed.clone())
     }
 
     async fn addresses(&self) -> Result<Vec<Address>> {
@@ -317,6 +336,11 @@ impl Kernel for FakeKernel {
     fn connections_retain(&self, _: u8, _: impl Fn(&Connection) -> bool + Send) -> Result<usize> {
         // No packet moves, so there are none.
         Ok(0)
+    }
+
+    fn flows(&self) -> Result<flows::FakeFlows> {
+        self.ask("open", "flows", |_, _| Ok(()))?;
+        Ok(flows::FakeFlows(self.clone()))
     }
 
     fn events(&self) -> Result<Events> {

@@ -2,13 +2,17 @@
 //!
 //! [`Netlink`] and [`System`] are the real kernel; [`crate::fake`] is one in memory, for tests of what an agent decides.
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::IpAddr,
+};
 
 use types::Mac;
 
 use crate::{
-    Address, Events, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink, Result, Route, System,
-    announce,
+    Address, Events, FlowCache, Flows, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink, Result,
+    Route, System, announce,
     conntrack::{self, Connection},
     nft::{self, NftError},
     sysctl,
@@ -16,6 +20,8 @@ use crate::{
 
 /// The links, addresses, routes and parameters of one namespace.
 pub trait Kernel: Clone + Send + Sync + 'static {
+    /// A cache of the ways of flows.
+    type Flows: Flows;
     /// Every link.
     fn links(&self) -> impl Future<Output = Result<Vec<Link>>> + Send;
     /// The link of that name, if there is one.
@@ -26,6 +32,8 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn link_set(&self, name: &str, change: &LinkChange) -> impl Future<Output = Result<()>> + Send;
     /// Deletes a link.
     fn link_delete(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Indices of the links of which somebody filters, polices or mirrors what comes in, by `tc`.
+    fn policed(&self) -> impl Future<Output = Result<BTreeSet<u32>>> + Send;
     /// Every address of every link.
     fn addresses(&self) -> impl Future<Output = Result<Vec<Address>>> + Send;
     /// Gives a link an address, or changes the attributes of one it has.
@@ -60,6 +68,8 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn announce(&self, link: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()>;
     /// Has the kernel forget the tracked connections of a family (4 or 6) that `keep` does not want, and says how many.
     fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize>;
+    /// A cache of the ways of flows, without devices and suspended.
+    fn flows(&self) -> Result<Self::Flows>;
     /// What happens to links and addresses from now on.
     fn events(&self) -> Result<Events>;
     /// Runs a script of nftables as one transaction.
@@ -93,6 +103,8 @@ pub trait Host: Clone + Send + Sync + 'static {
 }
 
 impl Kernel for Netlink {
+    type Flows = FlowCache;
+
     async fn links(&self) -> Result<Vec<Link>> {
         self.links().await
     }
@@ -111,6 +123,10 @@ impl Kernel for Netlink {
 
     async fn link_delete(&self, name: &str) -> Result<()> {
         self.link_delete(name).await
+    }
+
+    async fn policed(&self) -> Result<BTreeSet<u32>> {
+        self.policed().await
     }
 
     async fn addresses(&self) -> Result<Vec<Address>> {
@@ -179,6 +195,10 @@ impl Kernel for Netlink {
 
     fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize> {
         conntrack::retain(self.namespace(), ip_version, keep)
+    }
+
+    fn flows(&self) -> Result<FlowCache> {
+        FlowCache::open(self.namespace())
     }
 
     fn events(&self) -> Result<Events> {

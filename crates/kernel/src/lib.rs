@@ -6,9 +6,11 @@
 //! | [`link`] | bridges, veth pairs, VLAN and VXLAN devices, taps | rtnetlink |
 //! | [`addr`], [`route`] | addresses and routes | rtnetlink |
 //! | [`neighbour`] | forwarding entries of VXLAN devices, neighbours | rtnetlink |
+//! | [`qdisc`] | queueing disciplines | rtnetlink |
 //! | [`announce`] | neighbours told where an address is | packet sockets |
 //! | [`conntrack`] | tracked connections | ctnetlink |
 //! | [`monitor`] | what happens to links and addresses | rtnetlink multicast |
+//! | [`bpf`] | a cache of the ways of flows across bridges | bpf, TCX |
 //! | [`nft`] | nftables: tables, chains, rules, sets | libnftables, in process |
 //! | [`xtables`] | iptables, ebtables, ipset | their programs |
 //! | [`sysctl`] | parameters of a namespace | `/proc/sys` |
@@ -25,6 +27,7 @@
 
 pub mod addr;
 pub mod announce;
+pub mod bpf;
 pub mod checksum;
 pub mod conntrack;
 pub mod datagram;
@@ -40,6 +43,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod process;
+pub mod qdisc;
 pub mod route;
 pub mod socket;
 pub mod sysctl;
@@ -48,6 +52,7 @@ pub mod user;
 pub mod xtables;
 
 pub use addr::Address;
+pub use bpf::{FlowCache, Flows};
 pub use error::{Error, Result, existing_is_fine, missing_is_fine};
 pub use host::{Host, Kernel};
 pub use link::{Bridge, Kind, Link, LinkChange, NewKind, NewLink, Vxlan};
