@@ -91,6 +91,7 @@ fn firewall(options: &Options) -> Result<Firewall, ConfigError> {
         driver,
         enable: options.get("securitygroup", "enable_security_group")?,
         ipset: options.get("securitygroup", "enable_ipset")?,
+        fast_path: options.get("securitygroup", "fast_path")?,
         ..Firewall::default()
     })
 }

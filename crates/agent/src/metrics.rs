@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kernel::process::Spent;
+use kernel::{bpf::Counts, process::Spent};
+
 use oslo::metrics::{Family, Gauge, Histogram, Page};
 
 /// `agent`
@@ -13,6 +14,8 @@ static SYNC: Family<Agent, Histogram> = Family::new();
 static SETTLED: Family<Agent, Histogram> = Family::new();
 static WORK: Family<Agent, Histogram> = Family::new();
 static SERVED: Family<Agent, Gauge> = Family::new();
+static SENT_ON: Family<Agent, Gauge> = Family::new();
+static LEARNT: Family<Agent, Gauge> = Family::new();
 
 /// A port is wired and the server knows: so long after its tap appeared.
 pub(crate) fn wired(agent: &'static str, time: Duration) {
@@ -39,6 +42,15 @@ pub(crate) fn serves(agent: &'static str, number: usize) {
     SERVED.of(&[("agent", agent)]).set(i64::try_from(number).unwrap_or(i64::MAX));
 }
 
+/// What the fast path has done until now.
+pub(crate) fn sent_on(counts: Counts) {
+    let set = |family: &Family<Agent, Gauge>, count: u64| {
+        family.of(&[("agent", "linuxbridge")]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    };
+    set(&SENT_ON, counts.sent);
+    set(&LEARNT, counts.learnt);
+}
+
 /// Writes what the agents of this process tell.
 pub fn write(page: &mut Page) {
     let help = "Time from the appearance of a tap to the server's knowledge that its port is wired.";
@@ -51,6 +63,10 @@ pub fn write(page: &mut Page) {
     page.family("isospin_agent_work_seconds", help, &WORK);
     let help = "Ports that the Linux bridge agent, or networks that the DHCP agent, serves.";
     page.family("isospin_agent_served", help, &SERVED);
+    let help = "Frames that took the fast path of the firewall, as of the last half minute.";
+    page.family("isospin_fast_path_frames", help, &SENT_ON);
+    let help = "Times that a flow was let onto the fast path, or had to prove itself again.";
+    page.family("isospin_fast_path_flows", help, &LEARNT);
     let programs = kernel::process::spent();
     let each = |what: fn(&Spent) -> f64| {
         programs.iter().map(move |(name, spent)| (vec![("program", name.clone())], what(spent)))

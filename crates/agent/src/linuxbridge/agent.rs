@@ -40,6 +40,7 @@ use types::{NetworkId, NetworkType, device};
 use super::{
     Config, Error,
     driver::Wiring,
+    fast_path::FastPath,
     firewall::Firewall,
     forwarding::{Forwarder, has_entries},
     mode,
@@ -89,6 +90,7 @@ struct Agent<K: Kernel> {
     forwarding: Option<Reconciler<Forwarder<K>>>,
     server: l2::Client,
     firewall: Firewall<K>,
+    fast_path: FastPath<K>,
     groups: Groups,
     /// Names of bridges by index, to read events with.
     bridges: HashMap<u32, String>,
@@ -140,6 +142,7 @@ pub(super) async fn serve<K: Kernel>(
             .as_ref()
             .filter(|overlay| overlay.l2_population || overlay.needs_ends())
             .map(|_| Reconciler::new(Forwarder::new(kernel.clone()), Settings::default())),
+        fast_path: FastPath::new(kernel.clone(), config.firewall.fast_path),
         kernel,
         state: State::new(config),
         server: l2::Client::new(bus.clone()).with_timeout(PATIENCE),
@@ -196,6 +199,7 @@ impl<K: Kernel> Agent<K> {
         let bridges = links.iter().filter(|link| matches!(link.kind, Kind::Bridge(_)));
         self.bridges = bridges.map(|link| (link.index, link.name.clone())).collect();
         self.state.scan(links, Instant::now());
+        self.fast_path.scan(links);
         self.reconciler.hint_all();
     }
 
@@ -208,6 +212,7 @@ impl<K: Kernel> Agent<K> {
                 Event::Link(link) => drop(links.insert(link.name.clone(), link)),
                 Event::LinkGone(link) => {
                     links.remove(&link.name);
+                    self.fast_path.link_gone(&link);
                     self.take_vxlan(&link);
                     self.state.link_gone(&link);
                     self.reconciler.hint_all();
@@ -231,6 +236,7 @@ impl<K: Kernel> Agent<K> {
         if matches!(link.kind, Kind::Bridge(_)) {
             self.bridges.insert(link.index, link.name.clone());
         }
+        self.fast_path.take_link(link);
         if self.state.link(link, Instant::now()) {
             // The bridge it left may now be one to remove.
             self.reconciler.hint_all();
@@ -263,6 +269,7 @@ impl<K: Kernel> Agent<K> {
                 Ok(links) => {
                     self.scan(&links);
                     self.firewall.look_again();
+                    self.fast_path.look_again().await;
                 }
                 Err(error) => {
                     tracing::error!("{}", crate::chain(&error));
@@ -294,7 +301,13 @@ impl<K: Kernel> Agent<K> {
         if self.state.is_complete() {
             self.firewall.complete();
         }
-        self.firewall.work(&self.state.unanswered()).await;
+        if self.firewall.is_due() {
+            if self.firewall.is_changing() {
+                self.fast_path.suspend();
+            }
+            self.fast_path.renew();
+            self.firewall.work(&self.state.unanswered()).await;
+        }
     }
 
     /// Brings the kernel in line with what is known, then asks and tells the server what is due.
@@ -349,7 +362,17 @@ impl<K: Kernel> Agent<K> {
                 }
             }
         }
+        self.hasten().await;
         self.forward().await;
+    }
+
+    /// Has what passes the firewall, as it now is, pass it faster.
+    async fn hasten(&mut self) {
+        let objects = self.reconciler.desired().objects();
+        self.fast_path.update(objects, &self.firewall.bridges(), &self.bridges).await;
+        if self.firewall.is_settled() {
+            self.fast_path.settle();
+        }
     }
 
     /// All that there is, is as it shall be, and the server knows.

@@ -43,6 +43,8 @@ pub struct Firewall {
     /// Connections are tracked; of the nftables driver. Off, every group counts as one without state, which is for
     /// tests on kernels that cannot track.
     pub tracking: bool,
+    /// Packets of flows that just passed are not filtered one by one, where the kernel can.
+    pub fast_path: bool,
 }
 
 /// Kinds of firewall.
@@ -61,7 +63,7 @@ pub enum FirewallDriver {
 impl Default for Firewall {
     /// Upstream's: no driver.
     fn default() -> Self {
-        Self { driver: FirewallDriver::Noop, enable: true, ipset: true, tracking: true }
+        Self { driver: FirewallDriver::Noop, enable: true, ipset: true, tracking: true, fast_path: true }
     }
 }
 

@@ -31,14 +31,16 @@
 //! | chains of ebtables | `neutronMAC-`, `neutronARP-` and a tap | yes | yes | likewise |
 //! | sets of ipset | their names begin with `NIPv4` or `NIPv6` | yes | members | when no rule refers to them |
 //! | table `bridge isospin_ports` of nftables | by its name | yes | yes | with the last port |
+//! | programs `isospin_ingress` and `isospin_egress` of taps and uplinks, their maps | this process holds them | yes | no | with the filtered ports of the bridge, or with this process |
 //!
-//! What upstream's agent does that this one does not: QoS. What passes to and from ports is [`firewall`]'s. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
+//! What upstream's agent does that this one does not: QoS. What passes to and from ports is [`firewall`]'s, and [`fast_path`] saves it most of the packets. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
 //! that to us.
 
 mod agent;
 pub mod config;
 mod desired;
 mod driver;
+mod fast_path;
 mod firewall;
 mod forwarding;
 mod mode;

@@ -5,6 +5,7 @@
 //! tracks connections on bridges. What nftables does without tracking is tested on every kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, unreachable_pub)]
 
+mod fast_path;
 mod frames;
 mod lab;
 mod lifecycle;

@@ -192,6 +192,27 @@ impl<K: Kernel> Firewall<K> {
         self.policy.devices_for(groups)
     }
 
+    /// The bridges that have a filtered port.
+    pub(super) fn bridges(&self) -> BTreeSet<String> {
+        let filtered = self.applied.ports.values().filter(|port| port.mode == Mode::Filtered);
+        filtered.map(|port| port.bridge.clone()).collect()
+    }
+
+    /// What was asked for is in force, but for ports that let nothing pass, and what nothing allows has ended.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_on() && !self.dirty
+    }
+
+    /// [`Self::work`] would not only see whether all is in force as it was.
+    pub(super) fn is_changing(&self) -> bool {
+        self.policy != self.applied || !self.refused.is_empty() || (self.complete && !self.settled)
+    }
+
+    /// [`Self::work`] has something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.next_time().is_some_and(|time| time <= Instant::now())
+    }
+
     /// When there is something to do, if there is.
     pub(super) fn next_time(&self) -> Option<Instant> {
         (self.is_on() && (self.dirty || !self.refused.is_empty())).then_some(self.not_before)
@@ -199,7 +220,7 @@ impl<K: Kernel> Firewall<K> {
 
     /// Puts in force what is not yet. `unanswered` are taps that the server has not answered for.
     pub(super) async fn work(&mut self, unanswered: &BTreeSet<String>) {
-        if self.next_time().is_none_or(|time| time > Instant::now()) {
+        if !self.is_due() {
             return;
         }
         let keep = if self.complete { Keep::Nothing } else { Keep::Taps(unanswered) };
