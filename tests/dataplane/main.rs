@@ -99,8 +99,8 @@ fn group(host: &Host, load: &Load) -> String {
 }
 
 /// Two instances on a network of a host of their own, with a group of this size.
-fn filtered(driver: &str, load: &Load) -> (Host, Path) {
-    let host = Host::start(PROGRAM, &format!("{CONFIGURATION}{driver}\n")).unwrap();
+fn filtered(driver: &str, fast_path: bool, load: &Load) -> (Host, Path) {
+    let host = Host::start(PROGRAM, &format!("{CONFIGURATION}{driver}\nfast_path = {fast_path}\n")).unwrap();
     let network = network(&host, 1);
     let groups = [group(&host, load)];
     let (one, _) = boot(&host, "one", &network, &groups);
@@ -135,13 +135,15 @@ fn bridges_and_firewalls() {
     for (plain, load) in upstream.iter().zip(&SIZES) {
         plain.filter(load).unwrap();
     }
-    let ours: Vec<_> = SIZES.iter().map(|load| filtered(&driver, load)).collect();
+    let ours: Vec<_> = SIZES.iter().map(|load| filtered(&driver, true, load)).collect();
+    let (_host, slow) = filtered(&driver, false, &SIZES[0]);
     let names = ["1 rule, 1 member", "10,000 rules", "2,000 members"];
     let mut ways = vec![("bare bridge".to_owned(), bare.path("10.7.0.2"))];
     for (name, (plain, (_, path))) in names.iter().zip(upstream.iter().zip(&ours)) {
         ways.push((format!("ours, {name}"), path.clone()));
         ways.push((format!("release 25's chains, {name}"), plain.path("10.7.0.2")));
     }
+    ways.push((format!("ours without the fast path, {}", names[0]), slow));
     let mut report = Report::new(&format!("Firewall ({driver})"), "bare bridge");
     report.measure(&ways, rounds).unwrap();
     report.write("firewall").unwrap();
