@@ -8,7 +8,7 @@ BOUNDED := --config "target.'cfg(all())'.runner=['timeout','--foreground','--ver
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-live test-exchange test-agents test-cluster test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members bench-restart deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-cluster test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members bench-restart bench-failover deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
 	@echo 'make bench-members  how soon a new member of a group of 2,000 is let in on other hosts, and what they touch for it'
 	@echo 'make bench-restart  500 ports, 100 networks and 50 routers under packets while all agents are killed; ROUNDS='
+	@echo 'make bench-failover  how long a killed host of an HA router is missed; ROUNDS='
 
 run:
 	@scripts/set-up run
@@ -116,3 +117,8 @@ bench-restart:
 	@scripts/set-up test
 	$(CARGO) build --release --locked --bin isospin
 	ISOSPIN_PROGRAM=$(abspath $(TARGET))/release/isospin $(CARGO) test --locked --test restart -- --ignored --nocapture
+
+bench-failover:
+	@scripts/set-up test
+	$(CARGO) build --release --locked --bin isospin
+	ISOSPIN_PROGRAM=$(abspath $(TARGET))/release/isospin $(CARGO) test --locked --test high_availability -- --ignored --nocapture

@@ -1,6 +1,6 @@
 //! An HA router on three hosts, from the API to packets: a host that is cut off or dies is replaced in time and its
 //! connections go on, a healed partition leaves one that serves, the API says who does, and nothing runs for a router but
-//! keepalived. Needs root.
+//! keepalived. Needs root. `make bench-failover` kills hosts over and over, and measures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use std::{
@@ -50,7 +50,8 @@ struct Scene {
 
 impl Scene {
     fn start() -> Result<Self> {
-        let plan = Plan::new(env!("CARGO_BIN_EXE_isospin")).firewall("noop").l2_population();
+        let program = std::env::var("ISOSPIN_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_isospin").to_owned());
+        let plan = Plan::new(program).firewall("noop").l2_population();
         let plan = HOSTS.into_iter().fold(plan, |plan, host| plan.agent(host, "l3"));
         let options =
             format!("[DEFAULT]\nha_vrrp_advert_int = {INTERVAL}\nagent_down_time = 12\nha_conntrackd_enabled = true\n");
@@ -213,6 +214,33 @@ impl Scene {
         self.cloud.node(host).run(&format!("ip netns delete {}", self.namespace())).map(drop)
     }
 
+    /// A host that died is switched on; all three serve or wait again.
+    fn revive(&mut self, host: &'static str) -> Result<()> {
+        self.connect(host, "up")?;
+        for kind in ["linuxbridge", "l3"] {
+            self.cloud.start_agent(host, kind)?;
+        }
+        self.until_only_keepalived_runs()?;
+        self.until_serving(1).map(drop)
+    }
+
+    /// The serving host dies, and is revived when it is no longer missed.
+    fn replaced(&mut self) -> Result<Replaced> {
+        let active = self.until_serving(1)?[0];
+        self.bystanders(active)?;
+        let floating = text(&self.floating, "floating_ip_address");
+        let pings = (Instant::now(), self.outside.pings(&floating)?);
+        let began = Instant::now();
+        self.die(active)?;
+        self.cloud.until("another host serves", || Ok(self.serving().into_iter().any(|host| host != active)))?;
+        let serves = began.elapsed();
+        self.until_pings(&self.outside, &floating)?;
+        let elapsed = pings.0.elapsed();
+        let (sent, answered) = pings.1.stop()?;
+        self.revive(active)?;
+        Ok(Replaced { serves, silent: elapsed.mul_f64(f64::from(sent - answered) / f64::from(sent)) })
+    }
+
     fn nothing_is_left(self) -> Result<()> {
         let api = self.cloud.api();
         api.delete("floatingips", &id(&self.floating))?;
@@ -238,6 +266,15 @@ impl Scene {
         assert_eq!(errors.collect::<Vec<_>>(), Vec::<String>::new());
         self.cloud.stop()
     }
+}
+
+/// What the death of a host took.
+#[derive(Debug, Clone, Copy)]
+struct Replaced {
+    /// Until another one served.
+    serves: Duration,
+    /// How long nothing passed by the floating IP.
+    silent: Duration,
 }
 
 /// A connection out of an instance on which something is always under way.
@@ -308,11 +345,33 @@ fn a_host_that_goes_is_replaced_and_a_healed_partition_has_one_that_serves() {
     println!("the serving host dies:");
     let dead = scene.failover(Scene::die).unwrap();
     scene.until_serving(1).unwrap();
-    scene.connect(dead, "up").unwrap();
-    for kind in ["linuxbridge", "l3"] {
-        scene.cloud.start_agent(dead, kind).unwrap();
-    }
+    scene.revive(dead).unwrap();
+    scene.nothing_is_left().unwrap();
+}
+
+/// `ISOSPIN_PROGRAM`: the program that is measured, if not the one that this was built with.
+#[test]
+#[ignore = "a measurement: make bench-failover"]
+fn how_long_a_killed_host_is_missed() {
+    let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let mut scene = Scene::start().unwrap();
     scene.until_only_keepalived_runs().unwrap();
-    scene.until_serving(1).unwrap();
+    let replaced = Vec::from_iter((1..=rounds).map(|round| {
+        let replaced = scene.replaced().unwrap();
+        println!("round {round} of {rounds}: {replaced:?}");
+        replaced
+    }));
+    let goal = 3.0 * INTERVAL + BESIDES;
+    println!(
+        "| a killed host, advertisements every {INTERVAL} s | median s | longest s | goal s |\n|---|---:|---:|---:|"
+    );
+    let kinds: [(&str, fn(&Replaced) -> Duration); 2] =
+        [("until another serves", |it| it.serves), ("nothing passes by the floating IP", |it| it.silent)];
+    for (name, of) in kinds {
+        let mut seconds: Vec<f64> = replaced.iter().map(|it| of(it).as_secs_f64()).collect();
+        seconds.sort_by(f64::total_cmp);
+        let (median, longest) = (seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
+        println!("| {name} | {median:.2} | {longest:.2} | {goal:.2} |");
+    }
     scene.nothing_is_left().unwrap();
 }

@@ -108,9 +108,11 @@ fn filtered(driver: &str, fast_path: bool, load: &Load) -> (Host, Path) {
     (host, Path { from: one.namespace, to: two.namespace, address })
 }
 
-/// Two instances on two networks with a router between, none of them filtered.
-fn routed() -> (Host, Path) {
+/// Two instances on two networks with a router between, none of them filtered. `bare`: what crosses the bridges passes
+/// no iptables, as with plain forwarding; a kernel that has `br_netfilter` has it pass otherwise.
+fn routed(bare: bool) -> (Host, Path) {
     let host = Host::start(PROGRAM, &format!("{CONFIGURATION}noop\n")).unwrap();
+    path::quiet(&host.root(), if bare { "0" } else { "1" }).unwrap();
     let (first, second) = (network(&host, 1), network(&host, 2));
     let router = id(&host.client().create("routers", json!({"name": "r"})).unwrap());
     for subnet in host.client().list("subnets", "").unwrap() {
@@ -154,8 +156,11 @@ fn bridges_and_firewalls() {
 fn routers() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let plain = Plain::forwarder().unwrap();
-    let (_host, ours) = routed();
-    let ways = [("plain forwarding".to_owned(), plain.path("10.7.2.2")), ("our router".to_owned(), ours)];
+    let hosts = [routed(true), routed(false)];
+    let mut ways = vec![("plain forwarding".to_owned(), plain.path("10.7.2.2"))];
+    for ((_, path), name) in hosts.iter().zip(["our router", "our router, bridges pass iptables"]) {
+        ways.push((name.to_owned(), path.clone()));
+    }
     let mut report = Report::new("Router", "plain forwarding");
     report.measure(&ways, rounds).unwrap();
     report.write("router").unwrap();

@@ -99,7 +99,7 @@ impl Plain {
 }
 
 /// Whether what crosses bridges passes iptables.
-fn quiet(host: &Namespace, value: &str) -> Result<()> {
+pub(super) fn quiet(host: &Namespace, value: &str) -> Result<()> {
     let set = || {
         for family in ["iptables", "ip6tables", "arptables"] {
             let _ = std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{family}"), value);
