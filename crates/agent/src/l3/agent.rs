@@ -33,6 +33,7 @@ use types::{RouterId, agent::kind, device};
 
 use super::{
     config::Config,
+    desired::{self, Wanted},
     driver::{Driver, DriverError},
     ha::watch::Serving,
     notification::{self, Hint},
@@ -239,21 +240,39 @@ impl Agent {
         }
     }
 
-    /// Puts tap ends right as soon as they go.
+    /// Puts tap ends right as soon as they go, and tells the neighbours of those that are wired.
     async fn mend(self: Arc<Self>, mut events: Events) {
         loop {
             match events.next().await {
+                Event::Link(link) if link.name.starts_with(device::TAP_PREFIX) => {
+                    let wired = self.state.lock().wired(&link.name, link.master);
+                    wired.into_iter().for_each(|router| self.announce(router, &link.name));
+                }
                 Event::LinkGone(link) if link.name.starts_with(device::TAP_PREFIX) => {
-                    let mut state = self.state.lock();
-                    if let Some(router) = state.router_of_tap(&link.name) {
-                        state.queue.push(router, PRIORITY_LOWEST, Update::Check);
-                        drop(state);
-                        self.wake.notify_one();
-                    }
+                    self.state.lock().wired(&link.name, None);
+                    self.gone(&link.name);
                 }
                 Event::Missed => self.check_all(),
                 _ => {}
             }
+        }
+    }
+
+    fn gone(&self, tap: &str) {
+        let mut state = self.state.lock();
+        if let Some(router) = state.router_of_tap(tap) {
+            state.queue.push(router, PRIORITY_LOWEST, Update::Check);
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// What was said of a device's addresses before it was wired, nobody heard: bridges of other hosts would go on
+    /// sending to where it was. Of an HA router, keepalived has the say.
+    fn announce(&self, router: RouterId, tap: &str) {
+        let told = self.state.lock().router(router).filter(|told| desired::is_served(told, &self.config) && !told.ha);
+        if let Some(told) = told {
+            self.driver.announce_device(&Wanted::new(&told, &self.config, true), tap);
         }
     }
 

@@ -270,6 +270,13 @@ impl<H: Host> Driver<H> {
         Ok(())
     }
 
+    /// Tells the neighbours of the device with this tap end of all its addresses.
+    pub fn announce_device(&self, wanted: &Wanted, tap: &str) {
+        let device = wanted.devices.iter().find(|device| device.tap == tap);
+        let all = device.map(|device| (device.name.clone(), device.addresses.iter().map(IpNet::addr).collect()));
+        self.announce(wanted, all.into_iter().collect());
+    }
+
     /// Tells the neighbours of each device of its new addresses.
     fn announce(&self, wanted: &Wanted, new: BTreeMap<String, Vec<IpAddr>>) {
         let device = |name: &str| wanted.devices.iter().find(|device| device.name == name).map(|device| device.mac);

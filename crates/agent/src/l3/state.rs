@@ -73,8 +73,8 @@ struct Served {
     metadata_failures: u32,
     /// Its programs by their names.
     programs: BTreeMap<&'static str, Program>,
-    /// The tap ends of its devices.
-    taps: Vec<String>,
+    /// The tap ends of its devices, and the bridges that they were last seen in.
+    taps: BTreeMap<String, Option<u32>>,
     /// Of an HA router: whether this host serves, as far as that is known, and who sees to that it is.
     serves: Option<bool>,
     watch: Option<Watch>,
@@ -203,7 +203,9 @@ impl State {
     /// A router has devices with these tap ends.
     pub(super) fn set_taps(&mut self, router: RouterId, taps: Vec<String>) {
         if let Some(served) = self.routers.get_mut(&router) {
-            served.taps = taps;
+            let before = std::mem::take(&mut served.taps);
+            let bridge = |tap: &String| before.get(tap).copied().flatten();
+            served.taps = taps.into_iter().map(|tap| (tap.clone(), bridge(&tap))).collect();
         }
     }
 
@@ -241,7 +243,17 @@ impl State {
     /// The router that has this tap end.
     pub(super) fn router_of_tap(&self, tap: &str) -> Option<RouterId> {
         let mut routers = self.routers.iter();
-        routers.find(|(_, served)| served.taps.iter().any(|known| known == tap)).map(|(router, _)| *router)
+        routers.find(|(_, served)| served.taps.contains_key(tap)).map(|(router, _)| *router)
+    }
+
+    /// A tap end is in this bridge now, or in none. The router that has it, if it has just come into one.
+    pub(super) fn wired(&mut self, tap: &str, bridge: Option<u32>) -> Option<RouterId> {
+        let mut taps =
+            self.routers.iter_mut().filter_map(|(router, served)| Some((*router, served.taps.get_mut(tap)?)));
+        let (router, before) = taps.next()?;
+        let is_new = bridge.is_some() && *before != bridge;
+        *before = bridge;
+        is_new.then_some(router)
     }
 
     /// Whether the end of this process is not yet waited for; from now on it is.
@@ -313,7 +325,7 @@ impl Served {
             failures: 0,
             metadata_failures: 0,
             programs: BTreeMap::new(),
-            taps: Vec::new(),
+            taps: BTreeMap::new(),
             serves: None,
             watch: None,
         }

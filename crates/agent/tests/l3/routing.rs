@@ -162,6 +162,33 @@ async fn neighbours_hear_at_once_that_an_address_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neighbours_hear_of_addresses_whose_device_is_wired_late() {
+    let lab = Lab::new().await;
+    let outside = Outside::new(&lab).await;
+    let mut tenant = Tenant::new(Some(outside.gateway("203.0.113.10")));
+    tenant.router.floating_ips.push(floating("203.0.113.31", "10.0.0.5"));
+    let (inside, gateway) = (&tenant.router.interfaces[0], tenant.router.gw_port.as_ref().unwrap());
+    lab.server.add(&tenant.router, &[&lab.host.name]).await;
+    lab.host.wire(inside.network_id, &device::tap(inside.id)).await;
+    until("the address is there", async || {
+        lab.host.addresses(tenant.router.id, &tenant.gateway_device()).await.contains(&"203.0.113.31/32".to_owned())
+    })
+    .await;
+    let said = std::time::Instant::now();
+    let _one = lab.host.plug(tenant.inside, "one", &["10.0.0.5/24"], &["10.0.0.1"]).await;
+    // The router was on another host before, and the peer knows where.
+    let former = lab.host.plug(outside.network, "former", &["203.0.113.31/24"], &[]).await;
+    // What is said when an address is set is over.
+    until("it was said for the last time", async || said.elapsed().as_secs() >= 3).await;
+    outside.peer.until_pings("203.0.113.31").await;
+    former.inside.link_set("eth0", &kernel::LinkChange { up: Some(false), ..Default::default() }).await.unwrap();
+    let began = std::time::Instant::now();
+    lab.host.wire(gateway.network_id, &device::tap(gateway.id)).await;
+    outside.peer.until_pings("203.0.113.31").await;
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_networks_extra_routes_and_gateways() {
     let lab = Lab::new().await;
     let outside = Outside::new(&lab).await;
