@@ -171,7 +171,10 @@ const PARAMETERS: [(&str, &str); 9] = [
 ];
 
 /// The hosts of an HA router have the same Ethernet addresses, so the kernel must make no addresses of them.
-const HA_PARAMETERS: [(&str, &str); 3] = [
+const HA_PARAMETERS: [(&str, &str); 4] = [
+    // The first address of a prefix is every router's too, and which of both the kernel takes it for depends on what
+    // comes first, its address or that it forwards. The answer is from it either way.
+    ("net/ipv6/anycast_src_echo_reply", "1"),
     ("net/ipv4/ip_nonlocal_bind", "1"),
     ("net/ipv6/conf/all/addr_gen_mode", "1"),
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
