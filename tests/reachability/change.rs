@@ -36,6 +36,7 @@ pub(crate) enum Change {
     Snat,
     Interface,
     Reschedule,
+    HostDies,
 }
 
 const ALWAYS: &[Change] = &[
@@ -75,12 +76,14 @@ const ROUTED: &[Change] = &[
     Change::Interface,
     Change::Reschedule,
 ];
+const HA: &[Change] = &[Change::HostDies, Change::HostDies, Change::HostDies];
 
 impl Change {
     pub(crate) fn choose(dice: &mut Dice, scene: &Scene) -> Self {
         let mut kinds = ALWAYS.to_vec();
         kinds.extend(FILTERED.iter().filter(|_| scene.parts.filtered));
         kinds.extend(ROUTED.iter().filter(|_| scene.parts.routed));
+        kinds.extend(HA.iter().filter(|_| scene.parts.ha > 0));
         dice.pick(&kinds).copied().unwrap_or(Self::Move)
     }
 
@@ -110,6 +113,7 @@ impl Change {
             Self::Snat => router::snat(scene, &api, dice),
             Self::Interface => router::interface(&api, dice),
             Self::Reschedule => router::reschedule(&api, dice),
+            Self::HostDies => router::host_dies(scene, &api, dice),
         }
     }
 }

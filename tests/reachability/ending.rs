@@ -97,7 +97,9 @@ impl Scene {
             for one in api.list(kind, "")? {
                 things.extend((kind == "routers").then(|| Thing::Routes(id(&one))));
                 things.push(Thing::Resource { kind, id: id(&one), conflicts });
-                let of_router = text(&one, "device_owner") == "network:router_interface";
+                let owner = text(&one, "device_owner");
+                let of_router =
+                    ["network:router_interface", "network:ha_router_replicated_interface"].contains(&owner.as_str());
                 for fixed in one["fixed_ips"].as_array().filter(|_| of_router).into_iter().flatten() {
                     things.push(Thing::Interface { router: text(&one, "device_id"), subnet: text(fixed, "subnet_id") });
                 }

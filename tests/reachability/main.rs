@@ -1,8 +1,9 @@
 //! Three hosts, two tenants with the same addresses: who reaches whom is worked out from what the API says (`model`) and
 //! asked of packets (`probe`), by ICMP, TCP and UDP over IPv4 and IPv6, before and after random changes (`change`).
 //!
-//! `ISOSPIN_CHANGES` is how many changes are made, `ISOSPIN_SEED` the seed of them, which is 1 unless said otherwise; a
-//! failure prints both. Needs root.
+//! `ISOSPIN_CHANGES` is how many changes are made, `ISOSPIN_SEED` the seed of them, which is 1 unless said otherwise,
+//! `ISOSPIN_HA` how many of the two routers are HA routers, which the seed says otherwise; a failure prints all. Needs
+//! root.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,8 +32,8 @@ use testkit::{
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
-/// What takes part.
-const PARTS: Parts = Parts { filtered: true, routed: true };
+/// A host of an HA router that dies is replaced after three of these.
+const COMMON: &str = "[DEFAULT]\nha_vrrp_advert_int = 1\n";
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -42,8 +43,11 @@ fn variable(name: &str) -> Option<u64> {
 fn packets_do_what_the_api_says_through_random_changes() {
     let changes = variable("ISOSPIN_CHANGES").unwrap_or(8);
     let seed = variable("ISOSPIN_SEED").unwrap_or(1);
-    println!("ISOSPIN_SEED={seed} ISOSPIN_CHANGES={changes}");
-    let mut scene = Scene::start(Plan::new(PROGRAM).agent(HOSTS[0], "l3").agent(HOSTS[1], "l3"), PARTS).unwrap();
+    let ha = variable("ISOSPIN_HA").unwrap_or(seed % 3);
+    println!("ISOSPIN_SEED={seed} ISOSPIN_CHANGES={changes} ISOSPIN_HA={ha}");
+    let parts = Parts { filtered: true, routed: true, ha: usize::try_from(ha).unwrap() };
+    let plan = Plan::new(PROGRAM).agent(HOSTS[0], "l3").agent(HOSTS[1], "l3").common(COMMON);
+    let mut scene = Scene::start(plan, parts).unwrap();
     let (asked, took) = scene.settles().unwrap();
     println!("{asked} questions are answered as the model says after {took:?}");
     let mut dice = Dice(seed);
@@ -55,11 +59,12 @@ fn packets_do_what_the_api_says_through_random_changes() {
         told.push(what);
         match scene.settles() {
             Ok((asked, took)) => println!("      {asked} questions, {took:?}"),
-            Err(error) => panic!("seed {seed}, after\n  {}\n{error:#}", told.join("\n  ")),
+            Err(error) => panic!("seed {seed}, {ha} HA routers, after\n  {}\n{error:#}", told.join("\n  ")),
         }
     }
     println!("{changes} changes in {:?}", began.elapsed());
-    let cloud = scene.end(&mut dice).unwrap_or_else(|error| panic!("seed {seed}, at the end: {error:#}"));
+    let cloud =
+        scene.end(&mut dice).unwrap_or_else(|error| panic!("seed {seed}, {ha} HA routers, at the end: {error:#}"));
     assert_eq!(cloud.errors(), Vec::<String>::new());
 }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the cloud may take to be as the API says.
 const REST: Duration = Duration::from_secs(120);
+/// Who waits so long says for what.
+const SLOW: Duration = Duration::from_secs(5);
 /// Where a tenant's networks lie: the same for both, but the first prefix of IPv6, which the outside knows a way to.
 const NETWORKS: [(&str, &str, &str); 4] = [
     ("a1", "10.0.1.0/24", "fd00:a1::/64"),
@@ -47,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) filtered: bool,
     /// Routers, an external network and floating IPs.
     pub(crate) routed: bool,
+    /// So many of the routers are HA routers.
+    pub(crate) ha: usize,
 }
 
 /// An instance that runs.
@@ -236,9 +240,10 @@ impl Scene {
     fn routers(&mut self, api: &Client) -> Result<()> {
         let networks = api.list("networks", "")?;
         let external = networks.iter().find(|network| network["name"] == "public").map(id).context("it was made")?;
-        for tenant in TENANTS {
+        for (index, tenant) in TENANTS.into_iter().enumerate() {
             let gateway = json!({"network_id": external});
-            let attributes = json!({"name": tenant, "project_id": tenant, "external_gateway_info": gateway});
+            let ha = index < self.parts.ha;
+            let attributes = json!({"name": tenant, "project_id": tenant, "external_gateway_info": gateway, "ha": ha});
             let router = api.create("routers", attributes)?;
             for subnet in api.list("subnets", &format!("?project_id={tenant}"))? {
                 let path = format!("/v2.0/routers/{}/add_router_interface", id(&router));
@@ -315,13 +320,18 @@ impl Scene {
 
     /// Waits until all packets do what the model says; how many questions were asked and how long it took.
     pub(crate) fn settles(&mut self) -> Result<(usize, Duration)> {
-        let began = Instant::now();
+        let (began, mut slow) = (Instant::now(), SLOW);
         loop {
             let (asked, differences) = self.differences()?;
             if differences.is_empty() {
                 return Ok((asked, began.elapsed()));
             }
             let shown = &differences[..differences.len().min(30)];
+            // What is waited for long says why, whether or not it comes true.
+            if began.elapsed() > slow {
+                println!("      {:?}: {} are not so, as {}", began.elapsed(), differences.len(), shown[0]);
+                slow = began.elapsed() + SLOW;
+            }
             ensure!(began.elapsed() < REST, "{} of {asked} are not so:\n  {}", differences.len(), shown.join("\n  "));
         }
     }

@@ -57,8 +57,13 @@ const INVENTORY: [(&str, &str, usize); 10] = [
     ("connection", "conntrack -L -f ipv6", usize::MAX),
 ];
 /// Directories for files of networks and routers.
-const DIRECTORIES: [&str; 4] =
-    ["/var/lib/neutron/external", "/var/lib/neutron/external/pids", "/var/lib/neutron/ra", "/var/lib/neutron/routers"];
+const DIRECTORIES: [&str; 5] = [
+    "/var/lib/neutron/external",
+    "/var/lib/neutron/external/pids",
+    "/var/lib/neutron/ha_confs",
+    "/var/lib/neutron/ra",
+    "/var/lib/neutron/routers",
+];
 /// Programs that agents keep running.
 const PROGRAMS: [&str; 4] = ["dnsmasq", "radvd", "keepalived", "haproxy"];
 /// The account of the services.

@@ -6,6 +6,7 @@ use testkit::{
     cloud::HOSTS,
     dice::Dice,
     http::{Client, id, text},
+    process::{Signal, signal},
 };
 
 use super::{attempt, one};
@@ -155,4 +156,30 @@ pub(super) fn reschedule(api: &Client, dice: &mut Dice) -> Result<Option<String>
     let answer = api.json("POST", &path, &json!({"router_id": id(&router)}))?;
     anyhow::ensure!(answer.status == 201, "{}", answer.text());
     Ok(Some(format!("the router of {} is served on {}", text(&router, "name"), text(next, "host"))))
+}
+
+/// The host that serves an HA router loses its agent and all that it has for the router, without a last word, as a host
+/// of routers that is switched off. Another one takes over; then it is back.
+pub(super) fn host_dies(scene: &mut Scene, api: &Client, dice: &mut Dice) -> Result<Option<String>> {
+    let mut routers = api.list("routers", "")?;
+    routers.retain(|router| router["ha"] == true);
+    routers.sort_by_key(|router| text(router, "name"));
+    let Some(router) = dice.pick(&routers) else { return Ok(None) };
+    let told = api.get(&format!("/v2.0/routers/{}/l3-agents", id(router)))?;
+    let agents = told["agents"].as_array().cloned().unwrap_or_default();
+    let serving = agents.iter().find(|agent| agent["ha_state"] == "active").map(|agent| text(agent, "host"));
+    let Some(host) = HOSTS.into_iter().find(|host| serving.as_deref() == Some(host)) else { return Ok(None) };
+    let namespace = format!("qrouter-{}", id(router));
+    scene.cloud.kill_agent(host, "l3")?;
+    let pids = scene.cloud.node(host).run(&format!("ip netns pids {namespace}"))?;
+    for pid in pids.split_whitespace() {
+        signal(pid.parse()?, Signal::SIGKILL)?;
+    }
+    scene.cloud.node(host).run(&format!("ip netns delete {namespace}"))?;
+    // The only agent that has it leaves it to nobody.
+    if agents.len() > 1 {
+        scene.settles()?;
+    }
+    scene.cloud.start_agent(host, "l3")?;
+    Ok(Some(format!("{host}, which served the router of {}, dies and is back", text(router, "name"))))
 }

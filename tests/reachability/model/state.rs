@@ -90,9 +90,15 @@ impl State {
 
     pub(crate) fn from_lists(list: impl Fn(&str) -> Vec<Value>) -> Self {
         let by_id = |value: &Value| id(value);
+        // How many hosts a router has, and by what they speak with each other, is nothing to who reaches whom.
+        let is_of_hosts = |value: &&Value| value["device_owner"] == "network:router_ha_interface";
         Self {
             subnets: list("subnets").iter().map(|value| (by_id(value), subnet(value))).collect(),
-            ports: list("ports").iter().map(|value| (by_id(value), port(value))).collect(),
+            ports: list("ports")
+                .iter()
+                .filter(|value| !is_of_hosts(value))
+                .map(|value| (by_id(value), port(value)))
+                .collect(),
             routers: list("routers").iter().map(|value| (by_id(value), router(value))).collect(),
             floating: list("floatingips").iter().map(floating).collect(),
             groups: list("security-groups").iter().map(|value| (by_id(value), group(value))).collect(),
