@@ -146,7 +146,7 @@ fn killing_any_part_loses_no_packet() {
     }
     let (sent, received) = pings.stop().unwrap();
     println!("{received} of {sent} packets came through three kills of the service and four of dnsmasq");
-    assert!(sent > 100 && sent == received, "{} of {sent} packets lost", sent - received);
+    assert!(sent > 10 && sent == received, "{} of {sent} packets lost", sent - received);
     for port in [&first, &second] {
         assert_eq!(host.client().show("ports", &id(port)).unwrap()["status"], "ACTIVE");
     }

@@ -31,6 +31,7 @@ use testkit::{
     nova::Nova,
     rabbitmq::Broker,
     standalone::{Plan, Service},
+    wait,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isospin");
@@ -142,13 +143,15 @@ fn heard_by(nova: &Nova) -> Heard {
 /// Any time within the first fifth of a second, without a pattern, and the same in every run.
 fn moment(round: usize) -> Duration {
     let seed = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Duration::from_micros(20_000 + seed.wrapping_mul(0xbf58_476d_1ce4_e5b9) % 180_000)
+    Duration::from_micros(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9) % 200_000)
 }
 
 /// Kills the server while clients make and delete ports.
 fn kill_under_load(server: &mut Service, network: &str, deleted: &Mutex<Deleted>, after: Duration) {
     let killed = AtomicBool::new(false);
     let clients: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+    let done = || deleted.lock().unwrap().surely.len();
+    let before = done();
     thread::scope(|scope| {
         for client in &clients {
             let killed = &killed;
@@ -158,6 +161,8 @@ fn kill_under_load(server: &mut Service, network: &str, deleted: &Mutex<Deleted>
                 }
             });
         }
+        // However busy the machine is, something has been done by then.
+        assert!(wait::until(LIMIT, || done() > before + 1), "there is no load");
         thread::sleep(after);
         server.kill().unwrap();
         killed.store(true, Ordering::Relaxed);
