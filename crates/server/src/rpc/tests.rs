@@ -393,6 +393,53 @@ async fn a_network_of_several_segments_is_bound_to_the_one_that_a_host_carries()
     assert_eq!(neither.binding.vif_type, "binding_failed");
 }
 
+/// Agents of Linux bridges report tunnels of vxlan alone: upstream's driver binds a type only where it is reported.
+#[tokio::test]
+async fn what_linux_bridges_cannot_carry_is_not_bound_and_stands_in_nobodys_way() {
+    let ctx = testing::serving(|config| {
+        config.ml2.vxlan_ranges = vec![(1, 9)];
+        config.ml2.gre_ranges = vec![(1, 9)];
+        config.ml2.geneve_ranges = vec![(1, 9)];
+    })
+    .await;
+    let agent = |types: &[&str]| {
+        let mut state = testing::linux_bridge("a");
+        state.configurations.insert("tunnel_types".to_owned(), json!(types));
+        state
+    };
+    testing::report(&ctx, agent(&["vxlan"])).await;
+    let carried: Network = testing::create(&ctx, json!({"provider:network_type": "vxlan"})).await;
+    let (caller, asks, host) = (Context::admin(), l2(&ctx), || Some("a".to_owned()));
+    for (kind, mtu) in [("gre", 1458), ("geneve", 1450)] {
+        let network: Network = testing::create(&ctx, json!({"provider:network_type": kind})).await;
+        testing::subnet(&ctx, &network, "10.0.0.0/24").await;
+        assert!((1..=9).contains(&network.segments[0].segmentation_id.unwrap()), "{kind}");
+        assert_eq!(network.mtu, mtu, "{kind}");
+        let failed = testing::instance_port(&ctx, &network, "a").await;
+        assert_eq!((failed.binding.vif_type.as_str(), failed.fixed_ips.len()), ("binding_failed", 1), "{kind}");
+        assert!(failed.binding.vif_details.is_empty());
+        let wired = testing::instance_port(&ctx, &carried, "a").await;
+        // The agent asks for both at once, and tells of both.
+        let devices: Vec<rpc::l2::Device> = [&failed, &wired].map(|port| tap(port.id).as_str().into()).into();
+        let details = asks.get_devices_details_list(&caller, devices.clone(), None, host()).await.unwrap();
+        assert!(matches!(&details[0], Details::Absent { no_active_binding: false, .. }), "{:?}", details[0]);
+        assert!(matches!(&details[1], Details::Port(port) if port.port_id == wired.id), "{:?}", details[1]);
+        asks.update_device_list(&caller, Some(devices), None, None, host(), None).await.unwrap();
+        assert_eq!(port(&ctx, wired.id).await.status.as_str(), "ACTIVE");
+        let still = port(&ctx, failed.id).await;
+        assert_eq!((still.binding.vif_type.as_str(), still.status.as_str()), ("binding_failed", "DOWN"), "{kind}");
+        // A network that has another segment besides is bound to that.
+        let segments = json!({"segments": [{"provider:network_type": kind}, {"provider:network_type": "vxlan"}]});
+        let both: Network = testing::create(&ctx, segments).await;
+        assert_eq!(testing::instance_port(&ctx, &both, "a").await.binding.vif_type, "bridge");
+        // An agent that carries it, should there be one, gets what it asks for.
+        testing::report(&ctx, agent(&["vxlan", kind])).await;
+        let details = asks.get_device_details(&caller, tap(failed.id).as_str().into(), None, host()).await.unwrap();
+        assert!(matches!(&details, Details::Port(port) if port.network_type.as_str() == kind), "{details:?}");
+        testing::report(&ctx, agent(&["vxlan"])).await;
+    }
+}
+
 /// What the reference does when it is asked the same.
 #[tokio::test]
 async fn the_id_of_a_vlan_network_is_changed_while_nothing_is_bound_to_it() {
