@@ -214,6 +214,21 @@ async fn an_instance_gets_its_own_metadata_over_both_families() {
     assert_eq!(keys, ["metadata_proxy_socket", "nova_metadata_host", "nova_metadata_port", "log_agent_heartbeats"]);
 }
 
+/// As on a provider's network, whose own router advertises, or nobody does: nothing but the link-local address is needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_dhcpv6_and_without_a_router_an_instance_gets_its_metadata() {
+    let mut metadata = Metadata::new(|_| {}).await;
+    let slaac = json!({"ipv6_address_mode": "slaac"});
+    for (name, modes) in [("by-router", slaac), ("by-hand", json!({"gateway_ip": null}))] {
+        let network = metadata.serve(&[("2001:db8:40::/64", modes)]).await;
+        let vm = metadata.boot(network, name).await;
+        assert_eq!(vm.get(URL_V6, &[]).await, vm.own(), "{name}");
+        let asked = metadata.nova.last();
+        assert_eq!(asked["x-instance-id"], name);
+        assert!(asked["x-forwarded-for"].as_str().unwrap().starts_with("fe80::f816:3eff:fe"), "{asked}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_anothers_metadata() {
     let mut metadata = Metadata::new(|_| {}).await;
