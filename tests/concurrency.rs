@@ -131,10 +131,6 @@ fn on_postgres() {
 #[test]
 #[ignore = "needs galera-4 and mariadb-server: make test-cluster"]
 fn on_galera() {
-    let (directory, cluster) = (tempfile::tempdir().unwrap(), Galera::start(SERVERS).unwrap());
-    let urls: Vec<String> = (0..SERVERS).map(|node| cluster[node].url()).collect();
-    let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", &urls[0]]).status().unwrap();
-    assert!(upgrade.success());
-    cluster.settle().unwrap();
-    contend(&urls, "mysql_wsrep_sync_wait = 1\n", directory.path());
+    let (directory, cluster) = (tempfile::tempdir().unwrap(), Galera::with_schema(SERVERS, PROGRAM).unwrap());
+    contend(&cluster.urls(), "mysql_wsrep_sync_wait = 1\n", directory.path());
 }

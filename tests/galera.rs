@@ -14,7 +14,6 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -34,10 +33,6 @@ const PORT_TABLES: [&str; 4] = ["ports", "ipallocations", "ml2_port_bindings", "
 
 /// A server at each node.
 fn servers(cluster: &Galera, directory: &Path) -> Vec<Service> {
-    let url = cluster[0].url();
-    let upgrade = Command::new(PROGRAM).args(["db", "upgrade", "head", "--url", &url]).output().unwrap();
-    assert!(upgrade.status.success(), "{}", String::from_utf8_lossy(&upgrade.stderr));
-    cluster.settle().unwrap();
     let server = |node: usize| {
         let configuration = format!(
             "[DEFAULT]\nauth_strategy = noauth\ntransport_url = fake://\ncore_plugin = ml2\nstate_path = {}\n\
@@ -173,7 +168,7 @@ fn survive(cluster: &mut Galera, servers: &[Service]) {
 #[test]
 #[ignore = "needs galera-4 and mariadb-server: make test-cluster"]
 fn galera_takes_writes_at_all_nodes_and_one_is_killed() {
-    let (mut cluster, directory) = (Galera::start(NODES).unwrap(), tempfile::tempdir().unwrap());
+    let (mut cluster, directory) = (Galera::with_schema(NODES, PROGRAM).unwrap(), tempfile::tempdir().unwrap());
     let servers = servers(&cluster, directory.path());
     contend(&cluster, &servers);
     survive(&mut cluster, &servers);

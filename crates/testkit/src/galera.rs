@@ -1,6 +1,6 @@
 //! A private Galera cluster: several nodes of MariaDB that each take writes, gone when dropped.
 
-use std::{ops::Index, path::PathBuf, time::Duration};
+use std::{ops::Index, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -42,6 +42,20 @@ impl Galera {
             cluster.until_joined(cluster.nodes.len() - 1)?;
         }
         Ok(cluster)
+    }
+
+    /// The same with the schema, which `program` makes by the first node and which then each of them has.
+    pub fn with_schema(nodes: usize, program: &str) -> Result<Self> {
+        let cluster = Self::start(nodes)?;
+        let upgrade = Command::new(program).args(["db", "upgrade", "head", "--url", &cluster[0].url()]).output()?;
+        ensure!(upgrade.status.success(), "no schema: {}", String::from_utf8_lossy(&upgrade.stderr));
+        cluster.settle()?;
+        Ok(cluster)
+    }
+
+    /// The URL of each node's database.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(MariaDb::url).collect()
     }
 
     /// Ends a node as a crash would. That the rest go on needs more than half of the nodes.
