@@ -7,17 +7,22 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use db::{Backend, Database, Tx, Value};
 use db::{list::ListQuery, schema::tables};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::plan::Plan;
 use crate::say;
 use crate::stats::Sample;
+
+/// Operations of each client before the measured ones, for its connection and what is prepared on it.
+const WARMING: usize = 10;
 
 /// What one database does.
 pub(crate) struct Floor {
@@ -29,15 +34,72 @@ pub(crate) struct Floor {
     pub(crate) reads: Vec<(usize, Sample)>,
 }
 
-/// Measures a fresh SQLite file and the databases given.
-pub(crate) async fn measure_all(urls: &[String], plan: &Plan) -> anyhow::Result<Vec<Floor>> {
-    let directory = tempfile::Builder::new().prefix("isospin-bench-floor-").tempdir()?;
-    let mut floors = vec![measure(&sqlite_url(directory.path()), plan).await?];
-    for url in urls {
-        floors.push(measure(url, plan).await.with_context(|| format!("the floor on {}", without_password(url)))?);
+/// A fresh SQLite file and the databases given. They take turns with the endpoints, and run as a server would: on all
+/// cores.
+pub(crate) struct Floors {
+    runtime: Handle,
+    directory: TempDir,
+    grounds: Vec<(Database, Arc<Ground>)>,
+    floors: Vec<Floor>,
+}
+
+impl Floors {
+    /// Connects and writes what ports refer to.
+    pub(crate) async fn lay(urls: &[String], runtime: &Handle) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("isospin-bench-floor-").tempdir()?;
+        let (mut grounds, mut floors) = (Vec::new(), Vec::new());
+        for url in std::iter::once(&sqlite_url(directory.path())).chain(urls) {
+            let settings = db::Settings::new(url);
+            let laid = runtime.spawn(async move {
+                let database = Database::connect(&settings).await?;
+                db::migrate::upgrade(&database).await?;
+                let ground = Arc::new(Ground::lay(&database).await?);
+                anyhow::Ok((database, ground))
+            });
+            let laid = laid.await?.with_context(|| format!("the floor on {}", without_password(url)))?;
+            let name = match laid.0.backend() {
+                Backend::Sqlite => "SQLite",
+                Backend::Mysql => "MariaDB",
+                Backend::Postgres => "PostgreSQL",
+            };
+            floors.push(Floor { name, samples: Vec::new(), reads: Vec::new() });
+            grounds.push(laid);
+        }
+        Ok(Self { runtime: runtime.clone(), directory, grounds, floors })
     }
-    directory.close()?;
-    Ok(floors)
+
+    /// Commits ports by so many clients.
+    pub(crate) async fn commit(&mut self, plan: &Plan, clients: usize) -> anyhow::Result<()> {
+        for (floor, (database, ground)) in self.floors.iter_mut().zip(&self.grounds) {
+            let work = |database, ground: Arc<Ground>| async move { ground.commit_port(&database).await };
+            let all = at_once(database.clone(), Arc::clone(ground), plan.commits, plan.time, clients, work);
+            let sample = self.runtime.spawn(all).await??;
+            tell(floor.name, "commits", clients, &sample);
+            floor.samples.push((clients, sample));
+        }
+        Ok(())
+    }
+
+    /// Reads one of them by so many clients.
+    pub(crate) async fn read(&mut self, plan: &Plan, clients: usize) -> anyhow::Result<()> {
+        for (floor, (database, ground)) in self.floors.iter_mut().zip(&self.grounds) {
+            let work = |database, ground: Arc<Ground>| async move { ground.read_port(&database).await };
+            let all = at_once(database.clone(), Arc::clone(ground), plan.shows, plan.time, clients, work);
+            let sample = self.runtime.spawn(all).await??;
+            tell(floor.name, "reads", clients, &sample);
+            floor.reads.push((clients, sample));
+        }
+        Ok(())
+    }
+
+    /// Takes everything away again.
+    pub(crate) async fn clear(self) -> anyhow::Result<Vec<Floor>> {
+        for (database, ground) in self.grounds {
+            self.runtime.spawn(async move { ground.clear(&database).await }).await??;
+        }
+        self.directory.close()?;
+        Ok(self.floors)
+    }
 }
 
 fn sqlite_url(directory: &Path) -> String {
@@ -52,30 +114,6 @@ fn without_password(url: &str) -> String {
     }
 }
 
-async fn measure(url: &str, plan: &Plan) -> anyhow::Result<Floor> {
-    let database = Database::connect(&db::Settings::new(url)).await?;
-    db::migrate::upgrade(&database).await?;
-    let name = match database.backend() {
-        Backend::Sqlite => "SQLite",
-        Backend::Mysql => "MariaDB",
-        Backend::Postgres => "PostgreSQL",
-    };
-    let ground = Arc::new(Ground::lay(&database).await?);
-    let (mut samples, mut reads) = (Vec::new(), Vec::new());
-    for &clients in plan.clients {
-        let work = |database, ground: Arc<Ground>| async move { ground.commit_port(&database).await };
-        let sample = at_once(&database, &ground, plan.commits, plan, clients, work).await?;
-        tell(name, "commits", clients, &sample);
-        samples.push((clients, sample));
-        let work = |database, ground: Arc<Ground>| async move { ground.read_port(&database).await };
-        let sample = at_once(&database, &ground, plan.shows, plan, clients, work).await?;
-        tell(name, "reads", clients, &sample);
-        reads.push((clients, sample));
-    }
-    ground.clear(&database).await?;
-    Ok(Floor { name, samples, reads })
-}
-
 fn tell(name: &str, what: &str, clients: usize, sample: &Sample) {
     let median = sample.median().unwrap_or_default().as_secs_f64() * 1e3;
     say(&format!("  floor on {name}, {what}, {clients} at once: {:.1} /s, p50 {median:.2} ms", sample.rate()));
@@ -83,15 +121,27 @@ fn tell(name: &str, what: &str, clients: usize, sample: &Sample) {
 
 /// Does something `count` times, or as often as the time allows, by so many clients.
 async fn at_once<F: Future<Output = Result<(), db::DbError>> + Send + 'static>(
+    database: Database,
+    ground: Arc<Ground>,
+    count: usize,
+    time: Duration,
+    clients: usize,
+    work: impl Fn(Database, Arc<Ground>) -> F + Copy + Send + 'static,
+) -> anyhow::Result<Sample> {
+    let counted = |count| counted(&database, &ground, count, time, clients, work);
+    counted(clients * WARMING).await?;
+    counted(count).await
+}
+
+async fn counted<F: Future<Output = Result<(), db::DbError>> + Send + 'static>(
     database: &Database,
     ground: &Arc<Ground>,
     count: usize,
-    plan: &Plan,
+    time: Duration,
     clients: usize,
     work: impl Fn(Database, Arc<Ground>) -> F + Copy + Send + 'static,
 ) -> anyhow::Result<Sample> {
     let begun = Arc::new(AtomicUsize::new(0));
-    let time = plan.time;
     let begin = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..clients {

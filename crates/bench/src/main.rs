@@ -26,8 +26,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use tokio::runtime::Handle;
 
 use crate::endpoint::Endpoint;
+use crate::floor::Floors;
 use crate::plan::Plan;
 use crate::process::{Running, Server};
 use crate::report::Results;
@@ -93,10 +95,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     // One thread makes the load, so that it takes as little as can be from the server under test.
     let generator = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut results = generator.block_on(measure(arguments, &plan))?;
-    // The floor runs as a server would: on all cores.
     let floors = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    results.floors = floors.block_on(floor::measure_all(&arguments.floors, &plan))?;
+    let results = generator.block_on(measure(arguments, &plan, floors.handle()))?;
 
     let report = report::markdown(&results);
     let path = arguments.out.join("report.md");
@@ -109,7 +109,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(arguments: &Arguments, plan: &Plan) -> anyhow::Result<Results> {
+async fn measure(arguments: &Arguments, plan: &Plan, runtime: &Handle) -> anyhow::Result<Results> {
     let mut endpoints = Vec::new();
     let mut server = None;
     if let Some(program) = &arguments.start {
@@ -133,7 +133,9 @@ async fn measure(arguments: &Arguments, plan: &Plan) -> anyhow::Result<Results> 
         let seconds = seconds.parse().with_context(|| format!("--started {name}={seconds}: expected seconds"))?;
         results.running_of(name)?.started = Some(Duration::try_from_secs_f64(seconds)?);
     }
-    results.throughput = throughput::measure(&endpoints, plan).await?;
+    let mut floors = Floors::lay(&arguments.floors, runtime).await?;
+    results.throughput = throughput::measure(&endpoints, &mut floors, plan).await?;
+    results.floors = floors.clear().await?;
     results.running.iter_mut().for_each(Running::look);
     if let Some(server) = &mut server {
         results.start = Some(server.facts());

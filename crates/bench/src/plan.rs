@@ -52,15 +52,15 @@ impl Plan {
     pub(crate) fn quick() -> Self {
         Self {
             clients: &[1, 4, 16],
-            creates: 400,
-            shows: 3000,
+            creates: 2000,
+            shows: 15_000,
             bulks: 4,
-            lists: 30,
+            lists: 100,
             time: Duration::from_secs(2),
             sizes: vec![100, 300, 1000, 3000],
             grow_time: Duration::from_secs(12),
             samples: 5,
-            commits: 1000,
+            commits: 5000,
         }
     }
 

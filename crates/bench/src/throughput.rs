@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
+use crate::floor::Floors;
 use crate::load::{self, Load};
 use crate::plan::Plan;
 use crate::say;
@@ -34,14 +35,14 @@ pub(crate) const BULK: &str = "bulk create 100 ports";
 const SLOW_BULK: Duration = Duration::from_secs(2);
 
 /// Runs all tests.
-pub(crate) async fn measure(endpoints: &[Endpoint], plan: &Plan) -> anyhow::Result<Vec<Test>> {
+pub(crate) async fn measure(endpoints: &[Endpoint], floors: &mut Floors, plan: &Plan) -> anyhow::Result<Vec<Test>> {
     let mut tests = Vec::new();
     let mut arenas = Vec::new();
     for endpoint in endpoints {
         arenas.push(Arena::create(endpoint).await?);
     }
     for &clients in plan.clients {
-        singles(endpoints, &arenas, plan, clients, &mut tests).await?;
+        singles(endpoints, &arenas, floors, plan, clients, &mut tests).await?;
     }
     bulks(endpoints, &arenas, plan, &mut tests).await?;
     for (endpoint, arena) in endpoints.iter().zip(arenas) {
@@ -57,6 +58,7 @@ pub(crate) async fn measure(endpoints: &[Endpoint], plan: &Plan) -> anyhow::Resu
 async fn singles(
     endpoints: &[Endpoint],
     arenas: &[Arena],
+    floors: &mut Floors,
     plan: &Plan,
     clients: usize,
     tests: &mut Vec<Test>,
@@ -72,6 +74,7 @@ async fn singles(
         samples.push(Some(told(endpoint, CREATE, clients, sample)));
     }
     test(CREATE, samples);
+    floors.commit(plan, clients).await?;
 
     let mut samples = Vec::new();
     for (endpoint, ids) in endpoints.iter().zip(&ports) {
@@ -85,6 +88,7 @@ async fn singles(
         samples.push(Some(told(endpoint, SHOW_PORT, clients, sample)));
     }
     test(SHOW_PORT, samples);
+    floors.read(plan, clients).await?;
 
     let mut samples = Vec::new();
     for (endpoint, arena) in endpoints.iter().zip(arenas) {
