@@ -4,6 +4,7 @@ mod address_groups;
 mod answer;
 mod availability_zones;
 pub mod caller;
+mod chunks;
 mod dhcp_schedule;
 mod discovery;
 mod dispatch;

@@ -3,19 +3,18 @@
 use axum::body::{Body, Bytes};
 use db::{
     Conn,
-    list::{CHUNK, Items, ListQuery},
+    list::{CHUNK, ListQuery},
 };
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::chunks::Chunks;
 use crate::{Ctx, Error, Result, policy::Lens, resource::Resource};
 
 /// Where a streamed list stands.
-struct Reading {
-    ctx: Ctx,
-    conn: Conn,
-    query: ListQuery,
+struct Reading<R> {
+    chunks: Chunks<R>,
     fields: Vec<String>,
     /// What the caller sees, where that is not everything.
     lens: Option<Lens>,
@@ -35,29 +34,31 @@ pub(super) fn all<R: Resource>(
     lens: Option<Lens>,
 ) -> Body {
     let opening = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
-    let reading = Reading { ctx: ctx.clone(), conn, query, fields, lens, opening, begun: false, ended: false };
+    let chunks = Chunks::<R>::new(ctx, conn, query);
+    let reading = Reading { chunks, fields, lens, opening, begun: false, ended: false };
     Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
         if reading.ended {
             return Ok::<_, Error>(None);
         }
-        let chunk = reading.next::<R>().await?;
+        let chunk = reading.next().await?;
         Ok(Some((chunk, reading)))
     }))
 }
 
-impl Reading {
-    async fn next<R: Resource>(&mut self) -> Result<Bytes> {
-        self.query.limit = Some(CHUNK);
-        let Items { mut items, last } = R::page(&self.ctx, &mut self.conn, &self.query).await?;
+impl<R: Resource> Reading<R> {
+    async fn next(&mut self) -> Result<Bytes> {
+        let mut items = self.chunks.next(CHUNK).await?;
         self.ended = (items.len() as u64) < CHUNK;
-        self.query.after = last;
+        if !self.ended && self.lens.is_none() {
+            self.chunks.read_ahead(CHUNK);
+        }
         items.iter_mut().for_each(R::in_list);
         let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);
         match &mut self.lens {
             None => self.begun = write_more(&mut out, self.begun, &items, &self.fields)?,
             Some(lens) => {
-                let items = lens.list(&mut self.conn, &items).await?;
+                let items = lens.list(self.chunks.conn()?, &items).await?;
                 self.begun = write_more(&mut out, self.begun, &items, &self.fields)?;
             }
         }

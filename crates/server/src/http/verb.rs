@@ -1,12 +1,12 @@
 //! The five verbs, for any resource.
 
 use axum::http::StatusCode;
-use db::list::{CHUNK, Items, ListQuery};
+use db::list::{CHUNK, ListQuery};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use types::attribute::{self, Attributes, body::Owner};
 
-use super::{Answer, Request, page, query, stream};
+use super::{Answer, Request, chunks::Chunks, page, query, stream};
 use crate::{
     Ctx, Error, Refusal, Result,
     event::Action,
@@ -35,14 +35,19 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
         return Ok(Answer::stream(stream::all::<R>(ctx, conn, query, asked.fields, lens)));
     };
     let mut out = format!("{{\"{}\":[", R::TABLE.plural).into_bytes();
-    let mut shown = page::Shown { limit, count: 0, reverse: query.reverse, first: None, last: None };
+    let reverse = query.reverse;
+    let mut shown = page::Shown { limit, count: 0, reverse, first: None, last: None };
+    let mut chunks = Chunks::new(ctx, conn, query);
     while shown.count < limit {
         // Forth, a long page is read in chunks; back, it has to be turned round as a whole.
-        let chunk = if query.reverse { limit } else { (limit - shown.count).min(CHUNK) };
-        query.limit = Some(chunk);
-        let Items { mut items, last } = R::page(ctx, &mut conn, &query).await?;
-        let ended = (items.len() as u64) < chunk;
-        query.after = last;
+        let chunk = if reverse { limit } else { (limit - shown.count).min(CHUNK) };
+        let mut items: Vec<R> = chunks.next(chunk).await?;
+        let count = items.len() as u64;
+        let ended = count < chunk || reverse;
+        let missing = limit.saturating_sub(shown.count + count);
+        if !ended && missing > 0 && lens.is_none() {
+            chunks.read_ahead(missing.min(CHUNK));
+        }
         items.iter_mut().for_each(R::in_list);
         let mut part = Vec::new();
         match &mut lens {
@@ -51,7 +56,7 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
                 shown.add(items.iter().map(R::id));
             }
             Some(lens) => {
-                let items = lens.list(&mut conn, &items).await?;
+                let items = lens.list(chunks.conn()?, &items).await?;
                 stream::write_items(&mut part, &items, &asked.fields)?;
                 shown.add(items.iter().map(|item| item["id"].as_str().unwrap_or_default().to_owned()));
             }
@@ -60,7 +65,7 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
             out.push(b',');
         }
         out.append(&mut part);
-        if ended || query.reverse {
+        if ended {
             break;
         }
     }
