@@ -191,6 +191,18 @@ impl ListQuery {
         Self::default().matching("id", id)
     }
 
+    /// The id, where one resource is asked for by that alone, and by somebody who sees everything.
+    pub(crate) fn only_id(&self) -> Option<&str> {
+        let [Filter { attribute, values, comparison: Comparison::Equal }] = self.filters.as_slice() else {
+            return None;
+        };
+        let ([Value::Text(id)], "id", false) = (values.as_slice(), attribute.as_str(), self.viewer.scoped) else {
+            return None;
+        };
+        let nothing_else = self.tags == TagFilter::default() && self.sort.is_empty() && self.after.is_none();
+        (nothing_else && self.limit == Some(1) && !self.reverse).then_some(id)
+    }
+
     /// Adds a filter for equality with one value.
     #[must_use]
     pub fn matching(self, attribute: &str, value: impl Into<Value>) -> Self {

@@ -12,7 +12,7 @@ use crate::{
     schema::tables,
     segment::{segments_child, segments_read},
     standard::{standard_from_row, tagged, tags_of},
-    whole::Child,
+    whole::{Child, ID, PROJECT, Single},
 };
 
 /// `networkrbacs.action` of a network that projects may use.
@@ -74,7 +74,8 @@ pub async fn networks_page(
     query: &ListQuery,
     project_id: Option<&str>,
 ) -> Result<Items<Network>, DbError> {
-    let mut found = LISTING.wholes(conn, query, &children(project_id)).await?;
+    let first = single(conn, query, project_id);
+    let mut found = LISTING.wholes(conn, query, &children(project_id), first).await?;
     let last = found.last();
     let mut items = found.rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
     complete(&mut items, &found.children, found.tags)?;
@@ -154,7 +155,21 @@ fn children(project_id: Option<&str>) -> [Child; 6] {
 
 /// What [`networks_page`] will ask first for a single one.
 pub fn ahead(conn: &Conn, query: &ListQuery, project_id: Option<&str>) -> Statement {
-    conn.statement(&LISTING.whole_query(query, &children(project_id)))
+    let query = &ListQuery { limit: Some(1), ..query.clone() };
+    single(conn, query, project_id)
+        .unwrap_or_else(|| conn.statement(&LISTING.whole_query(query, &children(project_id))))
+}
+
+/// The first statement for one network, where nothing else is asked for.
+fn single(conn: &Conn, query: &ListQuery, project_id: Option<&str>) -> Option<Statement> {
+    static OF_NOBODY: Single = Single::new();
+    static OF_PROJECT: Single = Single::new();
+    let id = query.only_id()?;
+    let made = |project| LISTING.whole_query(&ListQuery::by_id(ID), &children(project));
+    Some(match project_id {
+        None => OF_NOBODY.statement(conn, &[(ID, id)], || made(None)),
+        Some(project) => OF_PROJECT.statement(conn, &[(ID, id), (PROJECT, project)], || made(Some(PROJECT))),
+    })
 }
 
 /// The subnets of each network, and whether each belongs to a segment.

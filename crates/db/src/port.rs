@@ -16,7 +16,7 @@ use crate::{
     list::{Items, ListQuery, Listing, Scope, Source},
     schema::{Table, tables},
     standard::{standard_delete, standard_from_row, tagged, tags_of},
-    whole::Child,
+    whole::{Child, ID, Single},
 };
 
 const COLUMNS: [&str; 10] = [
@@ -93,7 +93,11 @@ pub async fn ports_from_rows(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Port
 
 /// A page of whole ports.
 pub async fn ports_page(conn: &mut Conn, query: &ListQuery) -> Result<Items<Port>, DbError> {
-    let mut found = LISTING.wholes(conn, query, &children()).await?;
+    static SINGLE: Single = Single::new();
+    let children = children();
+    let single = || LISTING.whole_query(&ListQuery::by_id(ID), &children);
+    let first = query.only_id().map(|id| SINGLE.statement(conn, &[(ID, id)], single));
+    let mut found = LISTING.wholes(conn, query, &children, first).await?;
     let last = found.last();
     let mut items = found.rows.iter().map(port_from_row).collect::<Result<Vec<_>, _>>()?;
     complete(&mut items, &found.children, found.tags)?;

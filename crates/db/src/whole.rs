@@ -9,12 +9,15 @@
 //! lack some of its rows and is left to the next. One that fills a statement alone is asked for table by table. Nothing
 //! depends on how often a row comes.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use sea_query::{Cond, Condition, Expr, ExprTrait, Query, SelectStatement, SimpleExpr};
 
 use crate::{
-    Conn, DbError, Row, Value,
+    Conn, DbError, Row, Statement, Value,
     list::{ListQuery, Listing},
     schema::{Table, tables},
     standard::tags_of,
@@ -33,6 +36,15 @@ pub(crate) struct Child {
     /// A table whose row, if there is one, stands beside the child's.
     beside: Option<(&'static str, SimpleExpr)>,
 }
+
+/// The statement for a single resource by its id, made once for each kind of database: to make it takes longer than all
+/// else that is done here with its answer.
+pub(crate) struct Single([OnceLock<Statement>; 3]);
+
+/// What stands for the id in the query of a [`Single`]. It is no other value of one.
+pub(crate) const ID: &str = "\u{0}id";
+/// The same for the project that asks.
+pub(crate) const PROJECT: &str = "\u{0}project";
 
 /// Resources as their rows.
 pub(crate) struct Wholes<const N: usize> {
@@ -93,20 +105,44 @@ impl Child {
     }
 }
 
+impl Single {
+    pub(crate) const fn new() -> Self {
+        Self([const { OnceLock::new() }; 3])
+    }
+
+    /// The statement with these values in place of what stands for them in the query.
+    pub(crate) fn statement(
+        &self,
+        conn: &Conn,
+        values: &[(&str, &str)],
+        query: impl FnOnce() -> SelectStatement,
+    ) -> Statement {
+        let made = self.0[conn.backend() as usize].get_or_init(|| conn.statement(&query()));
+        let value = |bind: &Value| {
+            let given = values.iter().find(|(mark, _)| matches!(bind, Value::Text(text) if text == mark));
+            given.map_or_else(|| bind.clone(), |(_, value)| (*value).into())
+        };
+        Statement { text: Arc::clone(&made.text), binds: made.binds.iter().map(value).collect() }
+    }
+}
+
 impl Listing {
-    /// What [`Listing::page`] finds, with what hangs on it and its tags. Less than the limit is all there is.
+    /// What [`Listing::page`] finds, with what hangs on it and its tags. Less than the limit is all there is. `first` is
+    /// the first statement, where that is at hand.
     pub(crate) async fn wholes<const N: usize>(
         &self,
         conn: &mut Conn,
         query: &ListQuery,
         children: &[Child; N],
+        mut first: Option<Statement>,
     ) -> Result<Wholes<N>, DbError> {
         let (mut query, limit) = (query.clone(), query.limit.unwrap_or(u64::MAX));
         let (mut found, mut rows_of_each) = (Wholes::new(), 1);
         while found.count() < limit {
             let before = found.count();
             let most = query.limit.map(|_| joined(limit - before, rows_of_each));
-            let rows = conn.select(&self.wholes_query(&query, children, most)).await?;
+            let statement = first.take().unwrap_or_else(|| conn.statement(&self.wholes_query(&query, children, most)));
+            let rows = conn.ask(statement).await?;
             let joined = rows.len() as u64;
             let is_past = found.take(rows, limit, self.width(), children);
             if is_past || most != Some(joined) {
@@ -233,6 +269,26 @@ impl<const N: usize> Wholes<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_statement_for_one_is_the_same_for_all() {
+        let database = crate::Database::connect(&crate::Settings::new("sqlite://")).await.unwrap();
+        let conn = database.reader().await.unwrap();
+        let (listing, children) = (&crate::port::LISTING, [tags()]);
+        let query = |id: &str| listing.whole_query(&ListQuery { limit: Some(1), ..ListQuery::by_id(id) }, &children);
+        let single = Single::new();
+        for id in ["a", "b"] {
+            let made = single.statement(&conn, &[(ID, id)], || query(ID));
+            assert_eq!(made, conn.statement(&query(id)));
+        }
+        assert_eq!(ListQuery::by_id("a").only_id(), None, "all of them are wanted");
+        let one = ListQuery { limit: Some(1), ..ListQuery::by_id("a") };
+        assert_eq!(one.only_id(), Some("a"));
+        let mut scoped = one.clone();
+        scoped.viewer.scoped = true;
+        let (after, further) = (ListQuery { after: Some(vec!["b".into()]), ..one.clone() }, one.matching("name", "x"));
+        assert_eq!([scoped.only_id(), after.only_id(), further.only_id()], [None; 3]);
+    }
 
     #[test]
     fn what_a_join_multiplied_is_there_once() {
