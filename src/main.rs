@@ -11,5 +11,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    kernel::memory::bound_buffers();
     cmd::run(std::env::args_os().collect())
 }

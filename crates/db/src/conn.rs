@@ -22,8 +22,8 @@ use crate::{
 
 /// Parameters bound in one statement at most; both servers allow 65,535.
 const MAX_BINDS: usize = 32_000;
-/// So many bytes are written behind before they are sent.
-const MAX_BEHIND: usize = 256 << 10;
+/// So many bytes are written behind before they are sent: each connection keeps room for the longest text it has sent.
+const MAX_BEHIND: usize = 32 << 10;
 
 /// A connection. It is inside a read snapshot, or inside the write transaction of the [`Tx`] that holds it.
 ///

@@ -46,6 +46,22 @@ fn collect() {
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
+/// What the driver of MySQL keeps of the buffers that texts and answers pass through, unless the operator says otherwise:
+/// a few, and none that is large. By default it keeps 128 of up to 4 MiB each, which all grow to the longest text in turn.
+const BUFFERS: [(&str, &str); 2] = [("MYSQL_ASYNC_BUFFER_POOL_CAP", "32"), ("MYSQL_ASYNC_BUFFER_SIZE_CAP", "16384")];
+
+/// Bounds what libraries keep that only listen to environment variables. To be called before there is a second thread.
+#[allow(unsafe_code)]
+#[allow(clippy::disallowed_methods, reason = "the library takes it from nowhere else, and no thread is there yet")]
+pub fn bound_buffers() {
+    for (name, value) in BUFFERS {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: nothing else runs that could read the environment meanwhile.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+}
+
 /// Start and length of the mappings of the program that are as they are in its file: the code, and the constants before
 /// it. What follows the code was relocated at the start.
 fn clean(maps: &str, program: &str) -> Vec<(usize, usize)> {
