@@ -153,7 +153,7 @@ fn port_changed(ctx: &Ctx, port: &Port, priority: u8) -> Payload<PortChanged> {
 
 /// The enabled agents of a network.
 async fn told(ctx: &Ctx, network: NetworkId) -> Result<Vec<Agent>> {
-    let mut conn = ctx.db().reader().await?;
+    let mut conn = ctx.db().glance().await?;
     Ok(enabled(dhcp_binding::agents_of_network(&mut conn, network).await?))
 }
 

@@ -29,7 +29,8 @@ pub struct Hosting {
 
 /// The agents that serve a network, after giving it to more of them if it has too few.
 pub async fn ensure(ctx: &Ctx, network: NetworkId) -> Result<Hosting> {
-    let mut conn = ctx.db().reader().await?;
+    // Most often the first statement says all.
+    let mut conn = ctx.db().glance().await?;
     let mut agents = dhcp_binding::agents_of_network(&mut conn, network).await?;
     let wanted = ctx.config().dhcp_agents_per_network;
     if agents.len() >= wanted || !ctx.config().network_auto_schedule {
@@ -163,12 +164,14 @@ async fn bind(ctx: &Ctx, hosted: &Hosted, limit: usize, event: Option<Event>) ->
 /// The enabled agents that do not serve the network yet, are alive or starting, in a wanted zone, and on a host that
 /// reaches it.
 async fn candidates(ctx: &Ctx, conn: &mut Conn, network: NetworkId, hosting: &[Agent]) -> Result<Vec<Agent>> {
+    let mut agents = agent::agents(conn, Some(kind::DHCP), None).await?;
+    agents.retain(|a| a.admin_state_up && !hosting.iter().any(|hosting| hosting.id == a.id));
+    if agents.is_empty() {
+        return Ok(agents);
+    }
     let hints = dhcp_binding::zone_hints(conn, &[network]).await?.remove(&network).unwrap_or_default();
     let defaults = &ctx.config().default_availability_zones;
-    let mut agents = agent::agents(conn, Some(kind::DHCP), None).await?;
-    agents.retain(|a| {
-        a.admin_state_up && choice::in_zone(a, &hints, defaults) && !hosting.iter().any(|hosting| hosting.id == a.id)
-    });
+    agents.retain(|a| choice::in_zone(a, &hints, defaults));
     retain_serving(ctx, conn, &mut agents).await?;
     if agents.is_empty() {
         return Ok(agents);
