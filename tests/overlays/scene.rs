@@ -1,13 +1,17 @@
 //! Two networks with the same addresses, their instances on three hosts, and what happens to them.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testkit::{
     cloud::{Cloud, HOSTS},
     deployment::Plugged,
-    host::run,
+    host::{PATIENCE, run},
     http::{id, text},
 };
 
@@ -314,7 +318,8 @@ impl Instance {
 
     /// Sooner or later, and then every time.
     fn reaches(&self, to: &str, size: u64) -> Result<()> {
-        for _ in 0..10 {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             if self.ping(to, size)? == COUNT {
                 return Ok(());
             }

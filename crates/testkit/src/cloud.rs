@@ -33,7 +33,7 @@ pub const HOSTS: [&str; 3] = ["one", "two", "three"];
 /// The outside, with its prefix lengths. It is the gateway of the provider's network too.
 pub const OUTSIDE: [&str; 2] = ["203.0.113.1/24", "2001:db8:cafe::1/64"];
 /// How long anything may take to come true, on a machine busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The lines that a failing test shows of each log.
 const SHOWN: usize = 25;
 /// What the metadata agent signs with.
