@@ -8,7 +8,7 @@ BOUNDED := --config "target.'cfg(all())'.runner=['timeout','--foreground','--ver
 # With a person at the terminal the demo stays up until Ctrl-C.
 KEEP := $(shell [ -t 0 ] && [ -t 1 ] && echo --keep)
 
-.PHONY: help run test test-deb test-live test-exchange test-agents test-cluster test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-members bench-restart bench-failover deb
+.PHONY: help run test test-deb test-live test-exchange test-agents test-cluster test-vm test-reachability soak lint fmt bench bench-upstream bench-dataplane bench-dataplane-vm bench-members bench-restart bench-failover deb
 
 help:
 	@echo 'make run    build, start the standalone service and see two instances get addresses and reach each other'
@@ -16,7 +16,7 @@ help:
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
 	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed; calls by three of RabbitMQ, each killed'
-	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps'
+	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps; 15 to 35 minutes'
 	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n SEED=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-live a Debian with systemd, emulated, in which that package lives: started, restarted, killed, upgraded, purged'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
 	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
+	@echo 'make bench-dataplane-vm  the nftables firewall in an emulated kernel, where only ratios count; ROUNDS='
 	@echo 'make bench-members  how soon a new member of a group of 2,000 is let in on other hosts, and what they touch for it'
 	@echo 'make bench-restart  500 ports, 100 networks and 50 routers under packets while all agents are killed; ROUNDS='
 	@echo 'make bench-failover  how long a killed host of an HA router is missed; ROUNDS='
@@ -107,6 +108,11 @@ bench-dataplane:
 	@scripts/set-up test
 	@scripts/set-up dataplane
 	$(CARGO) test --locked --test dataplane -- --ignored --nocapture --test-threads 1
+
+bench-dataplane-vm:
+	@scripts/set-up test
+	@scripts/set-up vm
+	VM_MEMORY=3G $(IN_VM) -p isospin-agent --test firewall -- --ignored --nocapture of_nftables
 
 bench-members:
 	@scripts/set-up test

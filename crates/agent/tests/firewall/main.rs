@@ -12,6 +12,7 @@ mod lifecycle;
 #[allow(dead_code)]
 #[path = "../linuxbridge/server.rs"]
 mod server;
+mod speed;
 mod spoofing;
 mod traffic;
 mod updates;
