@@ -263,7 +263,8 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<Instruction>, BadLabel> {
     p.jump_if(R0, Greater, R1, "go on");
     require_still_there(p, maps);
     p.count(maps, COUNT_SENT, "counted");
-    p.store(Word, R6, frame::SCRATCH, SENT_ON);
+    p.set(R1, SENT_ON);
+    p.store(Word, R6, frame::SCRATCH, R1);
     p.load(Word, R1, R7, of_flow(offset_of!(Flow, device)));
     p.set(R2, 0);
     p.call(Call::Redirect);
@@ -307,7 +308,8 @@ pub(super) fn egress(maps: &Maps) -> Result<Vec<Instruction>, BadLabel> {
     p.load(Word, R1, R6, frame::SCRATCH);
     p.jump_if(R1, Different, SENT_ON, "passed");
     // In another namespace it may have to prove itself again.
-    p.store(Word, R6, frame::SCRATCH, 0);
+    p.set(R1, 0);
+    p.store(Word, R6, frame::SCRATCH, R1);
     p.jump("go on");
     p.label("passed");
     p.generation(R1, maps);
