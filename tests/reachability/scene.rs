@@ -417,7 +417,13 @@ impl Instance {
         self.quiet()?;
         let mut file = tempfile::NamedTempFile::new()?;
         std::io::Write::write_all(&mut file, self.lines.as_bytes())?;
-        self.batch(file.path())
+        self.batch(file.path())?;
+        // An address that somebody else had on his card is told of, as systems do; neighbours would remember him.
+        let namespace = &self.plugged.instance.namespace;
+        let shown: Value =
+            serde_json::from_slice(&testkit::host::run(namespace, "ip", "-json link show eth0")?.stdout)?;
+        let mac = text(&shown[0], "address").parse()?;
+        Ok(kernel::announce::announce(namespace, "eth0", mac, &self.machine.addresses)?)
     }
 
     fn batch(&self, path: &Path) -> Result<()> {
