@@ -176,13 +176,40 @@ pub struct Page {
     pub last: Option<Vec<Value>>,
 }
 
-/// A part of a list, as whole resources.
-#[derive(Debug)]
+/// A part of a list, as whole resources. They are yet to be made of their rows, so that the next part can be read meanwhile.
 pub struct Items<T> {
-    /// The resources, in order. If they are less than the limit, they are the last.
-    pub items: Vec<T>,
+    /// How many there are. If they are less than the limit, they are the last.
+    pub count: u64,
     /// The sort key values of the last one in reading order, to go on from.
     pub last: Option<Vec<Value>>,
+    make: Box<dyn FnOnce() -> Result<Vec<T>, DbError> + Send>,
+}
+
+impl<T: Send + 'static> Items<T> {
+    /// So many, which `make` makes.
+    pub(crate) fn new(
+        count: u64,
+        last: Option<Vec<Value>>,
+        make: impl FnOnce() -> Result<Vec<T>, DbError> + Send + 'static,
+    ) -> Self {
+        Self { count, last, make: Box::new(make) }
+    }
+
+    /// Those that are made already.
+    pub fn made(items: Vec<T>, last: Option<Vec<Value>>) -> Self {
+        Self::new(items.len() as u64, last, || Ok(items))
+    }
+
+    /// The resources, in order.
+    pub fn make(self) -> Result<Vec<T>, DbError> {
+        (self.make)()
+    }
+}
+
+impl<T> std::fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Items").field("count", &self.count).field("last", &self.last).finish_non_exhaustive()
+    }
 }
 
 impl ListQuery {

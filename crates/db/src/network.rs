@@ -76,13 +76,15 @@ pub async fn networks_page(
 ) -> Result<Items<Network>, DbError> {
     let first = single(conn, query, project_id);
     let mut found = LISTING.wholes(conn, query, &children(project_id), first).await?;
-    let last = found.last();
-    let mut items = found.rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
-    complete(&mut items, &found.children, found.tags)?;
-    if query.reverse {
-        items.reverse();
-    }
-    Ok(Items { items, last })
+    let (count, last, reverse) = (found.count(), found.last(), query.reverse);
+    Ok(Items::new(count, last, move || {
+        let mut items = found.rows.iter().map(network_from_row).collect::<Result<Vec<_>, _>>()?;
+        complete(&mut items, &found.children, found.tags)?;
+        if reverse {
+            items.reverse();
+        }
+        Ok(items)
+    }))
 }
 
 /// Puts what hangs on networks to them.

@@ -98,13 +98,15 @@ pub async fn ports_page(conn: &mut Conn, query: &ListQuery) -> Result<Items<Port
     let single = || LISTING.whole_query(&ListQuery::by_id(ID), &children);
     let first = query.only_id().map(|id| SINGLE.statement(conn, &[(ID, id)], single));
     let mut found = LISTING.wholes(conn, query, &children, first).await?;
-    let last = found.last();
-    let mut items = found.rows.iter().map(port_from_row).collect::<Result<Vec<_>, _>>()?;
-    complete(&mut items, &found.children, found.tags)?;
-    if query.reverse {
-        items.reverse();
-    }
-    Ok(Items { items, last })
+    let (count, last, reverse) = (found.count(), found.last(), query.reverse);
+    Ok(Items::new(count, last, move || {
+        let mut items = found.rows.iter().map(port_from_row).collect::<Result<Vec<_>, _>>()?;
+        complete(&mut items, &found.children, found.tags)?;
+        if reverse {
+            items.reverse();
+        }
+        Ok(items)
+    }))
 }
 
 /// Puts what hangs on ports to them.

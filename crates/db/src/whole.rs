@@ -219,7 +219,8 @@ impl<const N: usize> Wholes<N> {
         Self { rows: Vec::new(), children, tags: HashMap::new(), positions: Vec::new(), begins: [0; N] }
     }
 
-    fn count(&self) -> u64 {
+    /// How many resources there are.
+    pub(crate) fn count(&self) -> u64 {
         self.rows.len() as u64
     }
 

@@ -45,9 +45,9 @@ async fn agreed(database: &Database, port: PortId, network: NetworkId) -> ([usiz
     let rows = network::LISTING.page(&mut reader, &of_network).await.unwrap().rows;
     let its = networks_from_rows(&mut reader, rows, None).await.unwrap().pop().unwrap();
     for mut conn in [database.glance().await.unwrap(), reader] {
-        assert_eq!(port::ports_page(&mut conn, &of_port).await.unwrap().items, std::slice::from_ref(&one));
+        assert_eq!(port::ports_page(&mut conn, &of_port).await.unwrap().make().unwrap(), std::slice::from_ref(&one));
         assert_eq!(
-            network::networks_page(&mut conn, &of_network, None).await.unwrap().items,
+            network::networks_page(&mut conn, &of_network, None).await.unwrap().make().unwrap(),
             std::slice::from_ref(&its)
         );
     }
@@ -70,7 +70,7 @@ pub(super) async fn one_statement_tells_what_several_do(database: &Database) {
         assert_eq!(agreed(database, port, network).await, ([each; 3], [each; 2]));
     }
     let none = ListQuery { limit: Some(1), ..ListQuery::by_id(&PortId::random().to_string()) };
-    assert!(port::ports_page(&mut database.glance().await.unwrap(), &none).await.unwrap().items.is_empty());
+    assert!(port::ports_page(&mut database.glance().await.unwrap(), &none).await.unwrap().make().unwrap().is_empty());
 }
 
 /// Ports with more and with fewer joined rows than a statement gives, in pages of any length, forth and back.
@@ -97,11 +97,11 @@ pub(super) async fn pages_tell_what_all_do(database: &Database) {
             let mut query = ListQuery { limit: Some(limit), reverse, ..of_network.clone() };
             let mut pages = Vec::new();
             loop {
-                let page = port::ports_page(&mut reader, &query).await.unwrap();
-                query.after = page.last;
-                let ended = (page.items.len() as u64) < limit;
+                let mut page = port::ports_page(&mut reader, &query).await.unwrap();
+                query.after = page.last.take();
+                let ended = page.count < limit;
                 let at = if reverse { 0 } else { pages.len() };
-                pages.splice(at..at, page.items);
+                pages.splice(at..at, page.make().unwrap());
                 if ended {
                     break;
                 }

@@ -25,8 +25,8 @@ impl<R: Resource> Chunks<R> {
     }
 
     /// The next so many resources; fewer are the last. What is read ahead already is as much as was said then.
-    pub(super) async fn next(&mut self, count: u64) -> Result<Vec<R>> {
-        let Items { items, last } = match self.ahead.take() {
+    pub(super) async fn next(&mut self, count: u64) -> Result<Items<R>> {
+        let mut items = match self.ahead.take() {
             Some(ahead) => {
                 let (conn, items) =
                     ahead.await.map_err(|error| Error::Internal(format!("a list was not read on: {error}")))?;
@@ -39,7 +39,7 @@ impl<R: Resource> Chunks<R> {
                 R::page(&self.ctx, conn, &self.query).await?
             }
         };
-        self.query.after = last;
+        self.query.after = items.last.take();
         Ok(items)
     }
 

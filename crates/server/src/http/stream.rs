@@ -47,11 +47,12 @@ pub(super) fn all<R: Resource>(
 
 impl<R: Resource> Reading<R> {
     async fn next(&mut self) -> Result<Bytes> {
-        let mut items = self.chunks.next(CHUNK).await?;
-        self.ended = (items.len() as u64) < CHUNK;
+        let items = self.chunks.next(CHUNK).await?;
+        self.ended = items.count < CHUNK;
         if !self.ended && self.lens.is_none() {
             self.chunks.read_ahead(CHUNK);
         }
+        let mut items = items.make()?;
         items.iter_mut().for_each(R::in_list);
         let mut out = std::mem::take(&mut self.opening);
         out.reserve(items.len() * 1024);

@@ -1,7 +1,7 @@
 //! The five verbs, for any resource.
 
 use axum::http::StatusCode;
-use db::list::{CHUNK, ListQuery};
+use db::list::{CHUNK, Items, ListQuery};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use types::attribute::{self, Attributes, body::Owner};
@@ -41,13 +41,13 @@ pub(super) async fn list<R: Resource>(ctx: &Ctx, request: &Request) -> Result<An
     while shown.count < limit {
         // Forth, a long page is read in chunks; back, it has to be turned round as a whole.
         let chunk = if reverse { limit } else { (limit - shown.count).min(CHUNK) };
-        let mut items: Vec<R> = chunks.next(chunk).await?;
-        let count = items.len() as u64;
-        let ended = count < chunk || reverse;
-        let missing = limit.saturating_sub(shown.count + count);
+        let items: Items<R> = chunks.next(chunk).await?;
+        let ended = items.count < chunk || reverse;
+        let missing = limit.saturating_sub(shown.count + items.count);
         if !ended && missing > 0 && lens.is_none() {
             chunks.read_ahead(missing.min(CHUNK));
         }
+        let mut items = items.make()?;
         items.iter_mut().for_each(R::in_list);
         let mut part = Vec::new();
         match &mut lens {

@@ -75,7 +75,7 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
         async move {
             let mut query = ListQuery { limit: Some(1), ..ListQuery::by_id(id) };
             Self::restrict(ctx, &mut query);
-            Ok(Self::page(ctx, conn, &query).await?.items.pop())
+            Ok(Self::page(ctx, conn, &query).await?.make()?.pop())
         }
     }
 
@@ -83,7 +83,7 @@ pub trait Resource: Serialize + Send + Sync + Sized + 'static {
     fn page(ctx: &Ctx, conn: &mut Conn, query: &ListQuery) -> impl Future<Output = Result<Items<Self>>> + Send {
         async move {
             let page = Self::LISTING.page(conn, query).await?;
-            Ok(Items { last: page.last, items: Self::load(ctx, conn, page.rows).await? })
+            Ok(Items::made(Self::load(ctx, conn, page.rows).await?, page.last))
         }
     }
 
