@@ -365,10 +365,12 @@ fn how_long_a_killed_host_is_missed() {
     println!(
         "| a killed host, advertisements every {INTERVAL} s | median s | longest s | goal s |\n|---|---:|---:|---:|"
     );
-    let kinds: [(&str, fn(&Replaced) -> Duration); 2] =
-        [("until another serves", |it| it.serves), ("nothing passes by the floating IP", |it| it.silent)];
-    for (name, of) in kinds {
-        let mut seconds: Vec<f64> = replaced.iter().map(|it| of(it).as_secs_f64()).collect();
+    let serves = replaced.iter().map(|it| it.serves).collect();
+    let silent = replaced.iter().map(|it| it.silent).collect();
+    let kinds: [(&str, Vec<Duration>); 2] =
+        [("until another serves", serves), ("nothing passes by the floating IP", silent)];
+    for (name, times) in kinds {
+        let mut seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
         seconds.sort_by(f64::total_cmp);
         let (median, longest) = (seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
         println!("| {name} | {median:.2} | {longest:.2} | {goal:.2} |");
