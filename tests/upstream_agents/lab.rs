@@ -257,9 +257,17 @@ impl Lab {
         fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(network)).then_some(pid)
     }
 
-    /// What agents made on both hosts and did not remove.
-    pub(super) fn left_behind(&self) -> Vec<String> {
-        self.nodes.iter().flat_map(Node::left_behind).collect()
+    /// Waits until agents have removed all that they made on both hosts, and says what they did not.
+    pub(super) fn until_nothing_is_left(&self) {
+        let began = Instant::now();
+        loop {
+            let left: Vec<_> = self.nodes.iter().flat_map(Node::left_behind).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "left after {PATIENCE:?}:\n{}", left.join("\n"));
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {

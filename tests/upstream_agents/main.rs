@@ -285,7 +285,7 @@ fn exchange(server: Make, first: Make, second: Make) {
         lab.until_forgotten(network);
         lab.api().delete("networks", network).unwrap();
     }
-    lab.until("nothing is left", || lab.left_behind() == [""; 0]);
+    lab.until_nothing_is_left();
     let errors = lab.errors();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }

@@ -131,7 +131,7 @@ pub(super) fn routers(server: Make, agents: Make) {
         lab.until_forgotten(network);
         lab.api().delete("networks", network).unwrap();
     }
-    lab.until("nothing is left", || lab.left_behind() == [""; 0]);
+    lab.until_nothing_is_left();
     let errors = lab.errors();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }

@@ -1,7 +1,7 @@
 //! A list chunk by chunk: the next one is read while the last is written.
 
 use db::{
-    Conn,
+    Backend, Conn,
     list::{Items, ListQuery},
 };
 use tokio::task::JoinHandle;
@@ -43,8 +43,12 @@ impl<R: Resource> Chunks<R> {
         Ok(items)
     }
 
-    /// Begins to read the next so many resources.
+    /// Begins to read the next so many resources, if the database is another program: what is part of this one would only
+    /// be in the way, and twice as much in memory.
     pub(super) fn read_ahead(&mut self, count: u64) {
+        if self.ctx.db().backend() == Backend::Sqlite {
+            return;
+        }
         let Some(mut conn) = self.conn.take() else { return };
         self.query.limit = Some(count);
         let (ctx, query) = (self.ctx.clone(), self.query.clone());
