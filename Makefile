@@ -28,7 +28,7 @@ help:
 	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
 	@echo 'make bench-dataplane-vm  the nftables firewall in an emulated kernel, where only ratios count; ROUNDS='
 	@echo 'make bench-members  how soon a new member of a group of 2,000 is let in on other hosts, and what they touch for it'
-	@echo 'make bench-restart  500 ports, 100 networks and 50 routers under packets while all agents are killed; ROUNDS='
+	@echo 'make bench-restart  500 ports, 100 networks and 50 routers under packets while all agents are killed; ROUNDS=, FAST_PATH='
 	@echo 'make bench-failover  how long a killed host of an HA router is missed; ROUNDS='
 
 run:

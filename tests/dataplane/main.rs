@@ -142,7 +142,7 @@ fn bridges_and_firewalls() {
     let names = ["1 rule, 1 member", "10,000 rules", "2,000 members"];
     let mut ways = vec![("bare bridge".to_owned(), bare.path("10.7.0.2"))];
     for (name, (plain, (_, path))) in names.iter().zip(upstream.iter().zip(&ours)) {
-        ways.push((format!("ours, {name}"), path.clone()));
+        ways.push((format!("ours with the fast path, {name}"), path.clone()));
         ways.push((format!("release 25's chains, {name}"), plain.path("10.7.0.2")));
     }
     ways.push((format!("ours without the fast path, {}", names[0]), slow));

@@ -29,11 +29,13 @@ const METRICS: &str = "127.0.0.1:9698";
 const AGENTS: [&str; 3] = ["linuxbridge", "dhcp", "l3"];
 const SETTLED: &str = "isospin_agent_settled_seconds";
 
+/// With `FAST_PATH=true` by the fast path, which makes the start longer.
 fn configuration() -> String {
+    let fast_path = std::env::var("FAST_PATH").unwrap_or_else(|_| "false".to_owned());
     format!(
         "service_plugins = router\n[quotas]\nquota_port = -1\nquota_network = -1\nquota_subnet = -1\n\
          quota_router = -1\nquota_floatingip = -1\n[securitygroup]\nenable_security_group = true\n\
-         firewall_driver = auto\n[isospin]\nmetrics_bind = {METRICS}\n"
+         firewall_driver = auto\nfast_path = {fast_path}\n[isospin]\nmetrics_bind = {METRICS}\n"
     )
 }
 
