@@ -54,6 +54,30 @@ async fn calls_are_answered() {
     assert_eq!(left, ["q-test", "q-test.a"]);
 }
 
+/// An agent asks how things are as soon as it listens for what changes: nothing may fall between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_after_the_first_answer_is_heard() {
+    let broker = tokio::task::spawn_blocking(|| broker("first")).await.unwrap();
+    let url = broker.url_at(broker.address(), "first");
+    let (server, telling) = (bus(&url).await, bus(&url).await);
+    let served = serve(server.listen("q-first", "a"), "a");
+    until_served(&telling, &Target::topic("q-first")).await;
+    for n in 0..5 {
+        let agent = bus(&url).await;
+        let topics = ["q-one", "q-two", "q-three", "q-four", "q-five"].map(|topic| format!("{topic}-{n}"));
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let mut listener = agent.listen_all(&names, "host");
+        call(&agent, &Target::topic("q-first"), "echo", json!({})).await.unwrap();
+        let last = Target::fanout(&topics[4]);
+        telling.deliver(&Context::admin(), &last, "1.0", "changed", json!({"n": n})).await.unwrap();
+        assert_eq!(take(&mut listener).await, json!(["changed", n, topics[4]]));
+        agent.shut_down().await;
+    }
+    server.shut_down().await;
+    telling.shut_down().await;
+    served.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn casts_reach_one_or_all() {
     let broker = tokio::task::spawn_blocking(|| broker("casts")).await.unwrap();

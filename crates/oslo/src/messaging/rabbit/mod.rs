@@ -49,6 +49,8 @@ use super::{
 const NO_SERVER: Duration = Duration::from_millis(250);
 /// How long a transport that was closed may take to end.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long a call waits at most for the queues of this process to receive for the first time.
+const BEGINNING: Duration = Duration::from_secs(5);
 
 /// The transport.
 #[derive(Debug, Clone)]
@@ -73,6 +75,8 @@ struct Shared {
     stop: watch::Sender<bool>,
     /// What must end before the process does: subscriptions and answers on their way.
     tasks: Mutex<JoinSet<()>>,
+    /// Whether what has not received yet does.
+    beginning: Mutex<Vec<watch::Receiver<bool>>>,
     /// Where they run: answers may be given from any thread.
     runtime: Handle,
 }
@@ -110,6 +114,7 @@ impl Rabbit {
             obsolete: Obsolete::default(),
             stop: watch::Sender::new(false),
             tasks: Mutex::default(),
+            beginning: Mutex::default(),
             runtime: Handle::current(),
         })))
     }
@@ -140,6 +145,7 @@ impl Rabbit {
         if timeout_at(until, answers.ready()).await.is_err() {
             return Err(late());
         }
+        self.begun(until).await;
         let msg_id = Uuid::new_v4().simple().to_string();
         let mut waiting = answers.expect(msg_id.clone());
         let call = Call { msg_id, reply_queue: answers.queue.clone(), monitor_timeout: None };
@@ -161,7 +167,27 @@ impl Rabbit {
     }
 
     pub(super) fn listen(&self, topics: &[&str], server: &str) -> Listener {
-        Listener::start(&self.0, topics, server)
+        let listener = Listener::start(&self.0, topics, server);
+        self.0.beginning.lock().push(listener.ready());
+        listener
+    }
+
+    /// Waits until what was listened for before receives for the first time. A call asks how things are, and what is told
+    /// of them from the answer on must be heard. A queue that the broker refuses does not keep calls for ever.
+    async fn begun(&self, until: Instant) {
+        let beginning = self.0.beginning.lock().clone();
+        if beginning.is_empty() {
+            return;
+        }
+        let until = until.min(Instant::now() + BEGINNING);
+        for mut ready in beginning {
+            if timeout_at(until, ready.wait_for(|ready| *ready)).await.is_err() {
+                tracing::warn!("calls are sent before all queues of this process receive");
+                self.0.beginning.lock().clear();
+                return;
+            }
+        }
+        self.0.beginning.lock().retain(|ready| !*ready.borrow() && ready.has_changed().is_ok());
     }
 
     /// Ends listeners and refuses further messages. Answers that are owed are still sent.
