@@ -142,7 +142,7 @@ impl Gaps {
             if ready.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            // The first time it receives, nothing has been missed.
+            // The first time it receives, nothing has been missed: no call went out before.
             if *ready.borrow_and_update() && std::mem::replace(&mut self.began, true) {
                 return;
             }

@@ -1,4 +1,4 @@
-//! A list chunk by chunk: the next one is read while the last is written.
+//! A list chunk by chunk: of a database that is another program, the next one is read while the last is written.
 
 use db::{
     Backend, Conn,
