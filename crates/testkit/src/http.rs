@@ -21,6 +21,7 @@ pub struct Client {
     address: String,
     inside: Namespace,
     token: Option<String>,
+    patience: Duration,
     connection: Mutex<Option<BufReader<TcpStream>>>,
 }
 
@@ -55,7 +56,7 @@ impl Answer {
 impl Client {
     /// A client of the API at `host:port`, connecting from a namespace.
     pub fn new(address: impl Into<String>, inside: Namespace) -> Self {
-        Self { address: address.into(), inside, token: None, connection: Mutex::new(None) }
+        Self { address: address.into(), inside, token: None, patience: PATIENCE, connection: Mutex::new(None) }
     }
 
     /// The same, showing this token with each request.
@@ -82,9 +83,10 @@ impl Client {
         }
         let request = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // The server may have closed a connection that was idle; then the request has not been seen.
+        // The server may have closed a connection that was idle; then the request has not been seen. One whose answer is
+        // late has been, and sent again it would be done twice.
         if let Some(mut kept) = slot.take()
-            && let Ok(Some(answer)) = exchange(&mut kept, &request)
+            && let Some(answer) = exchange(&mut kept, &request).with_context(|| format!("{method} {path}"))?
         {
             *slot = is_kept(&answer).then_some(kept);
             return Ok(answer);
@@ -100,7 +102,7 @@ impl Client {
     pub fn connect(&self) -> Result<TcpStream> {
         let stream = self.inside.run(|| TcpStream::connect(&self.address))?;
         let stream = stream.with_context(|| format!("cannot connect to {}", self.address))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(self.patience))?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -203,17 +205,24 @@ fn is_kept(answer: &Answer) -> bool {
 /// `None` when the connection ended before the first byte of an answer.
 fn exchange(connection: &mut BufReader<TcpStream>, request: &[u8]) -> Result<Option<Answer>> {
     // A body that is too large is refused before all of it is read, and the answer still counts.
-    let sent = connection.get_mut().write_all(request);
+    let _ = connection.get_mut().write_all(request);
     let mut line = String::new();
-    if connection.read_line(&mut line)? == 0 {
-        sent?;
-        return Ok(None);
+    match connection.read_line(&mut line) {
+        Ok(1..) => {}
+        Ok(0) => return Ok(None),
+        Err(error) if is_end(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.with_context(|| format!("not an answer: {line:?}"))?;
     let mut answer = Answer { status, headers: headers(connection)?, body: Vec::new() };
     answer.body = body(connection, &answer)?;
     Ok(Some(answer))
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
 }
 
 fn headers(connection: &mut impl BufRead) -> Result<Vec<(String, String)>> {
@@ -254,4 +263,59 @@ fn chunk_length(connection: &mut impl BufRead) -> Result<u64> {
 fn append(connection: &mut impl BufRead, body: &mut Vec<u8>, length: u64) -> io::Result<()> {
     let read = connection.take(length).read_to_end(body)?;
     if read as u64 == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+    fn request(connection: &TcpStream) {
+        let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().is_empty() {}
+    }
+
+    /// A client, whose first request the server answers on its connection, and the second as it likes.
+    fn client(second: impl FnOnce(TcpListener, TcpStream) + Send + 'static) -> (Client, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            request(&connection);
+            connection.write_all(ANSWER).unwrap();
+            second(listener, connection);
+        });
+        let mut client = Client::new(address, Namespace::CURRENT);
+        client.patience = Duration::from_millis(300);
+        client.send("GET", "/", &[], None).unwrap();
+        (client, server)
+    }
+
+    #[test]
+    fn a_request_goes_again_where_an_idle_connection_was_closed() {
+        let (client, server) = client(|listener, connection| {
+            drop(connection);
+            let (mut connection, _) = listener.accept().unwrap();
+            request(&connection);
+            connection.write_all(ANSWER).unwrap();
+        });
+        assert_eq!(client.send("POST", "/", &[], None).unwrap().status, 204);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_request_whose_answer_is_late_is_not_sent_twice() {
+        let (client, server) = client(|listener, connection| {
+            request(&connection);
+            listener.set_nonblocking(true).unwrap();
+            // Until the client gives up.
+            assert_eq!((&connection).read(&mut [0]).unwrap(), 0);
+            assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        });
+        client.send("POST", "/", &[], None).unwrap_err();
+        server.join().unwrap();
+    }
 }
