@@ -16,7 +16,7 @@ help:
 	@echo 'make test-exchange  Neutron 29 and ours take turns on one database, then serve it together'
 	@echo 'make test-agents    agents of Neutron at our server, ours at its server, one for the other under load'
 	@echo 'make test-cluster   servers at three nodes of Galera that all write, one of which is killed; calls by three of RabbitMQ, each killed'
-	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps; 15 to 35 minutes'
+	@echo 'make test-vm        what this kernel lacks in an emulated one: VLAN networks, nftables with connections; and virtual machines on our taps; 15 to 40 minutes'
 	@echo 'make test-reachability  100 random changes on three hosts, after each of which packets go where the API says; CHANGES=n SEED=n'
 	@echo 'make soak   200 random sequences of calls and kills; SEQUENCES=n for another number'
 	@echo 'make lint   formatting, clippy, licences and advisories'
@@ -26,7 +26,7 @@ help:
 	@echo 'make test-live a Debian with systemd, emulated, in which that package lives: started, restarted, killed, upgraded, purged'
 	@echo 'make bench  measure; UPSTREAM=http://host:9696 measures that beside ours'
 	@echo 'make bench-dataplane  packets through the firewall and a router beside a bare bridge; FIREWALL=, ROUNDS='
-	@echo 'make bench-dataplane-vm  the nftables firewall in an emulated kernel, where only ratios count; ROUNDS='
+	@echo 'make bench-dataplane-vm  the nftables firewall in an emulated kernel, where only ratios count; ROUNDS=, VM_SUITE='
 	@echo 'make bench-members  how soon a new member of a group of 2,000 is let in on other hosts, and what they touch for it'
 	@echo 'make bench-restart  500 ports, 100 networks and 50 routers under packets while all agents are killed; ROUNDS=, FAST_PATH='
 	@echo 'make bench-failover  how long a killed host of an HA router is missed; ROUNDS='
@@ -74,6 +74,8 @@ test-vm:
 	$(IN_VM) -p isospin-agent --test vlan -- --ignored
 	$(IN_VM) -p isospin-agent --lib -- --ignored firewall
 	ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1
+	@VM_SUITE=trixie scripts/set-up vm
+	VM_SUITE=trixie ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1 fast_path
 	VM_WITHOUT=nf_conntrack_bridge $(IN_VM) -p isospin-agent --test firewall -- --nocapture a_driver_that_cannot_work
 	$(CARGO) test --locked --test virtual_machine -- --ignored --nocapture --test-threads 1
 
@@ -112,7 +114,7 @@ bench-dataplane:
 bench-dataplane-vm:
 	@scripts/set-up test
 	@scripts/set-up vm
-	VM_MEMORY=3G $(IN_VM) -p isospin-agent --test firewall -- --ignored --nocapture of_nftables
+	VM_MEMORY=3G VM_TIMEOUT=5400 $(IN_VM) -p isospin-agent --test firewall -- --ignored --nocapture of_nftables
 
 bench-members:
 	@scripts/set-up test
