@@ -131,6 +131,11 @@ impl Scene {
             if version == 6 {
                 // One network's instances choose their addresses, the others' have them assigned.
                 let mode = if name == "a1" { "slaac" } else { "dhcpv6-stateful" };
+                if name == "a1" {
+                    // A router whose address here is made of its MAC answers for the first one of the prefix all the
+                    // same, as every router does, once whoever had that is forgotten.
+                    attributes["gateway_ip"] = json!(cidr.replace("/64", "1"));
+                }
                 attributes["ipv6_ra_mode"] = json!(mode);
                 attributes["ipv6_address_mode"] = json!(mode);
             }

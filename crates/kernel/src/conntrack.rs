@@ -38,6 +38,12 @@ const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
 const CTA_TUPLE_MASTER: u16 = 14;
 const CTA_ZONE: u16 = 18;
+const CTA_MARK_MASK: u16 = 21;
+const CTA_FILTER: u16 = 25;
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// `CTA_FILTER_F_CTA_IP_SRC` and `CTA_FILTER_F_CTA_IP_DST`: what of a tuple has to be the same.
+const FILTER_SOURCE: u32 = 1;
+const FILTER_DESTINATION: u32 = 2;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTOINFO_TCP: u16 = 1;
@@ -116,14 +122,73 @@ pub struct Tuple {
     pub destination_port: Option<u16>,
 }
 
+/// Which connections are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// Those of a family (4 or 6).
+    All(u8),
+    /// Those whose first packet came from there.
+    From(IpAddr),
+    /// Those whose first packet was sent there.
+    To(IpAddr),
+    /// Those of a family with a mark.
+    Marked(u8, u32),
+    /// Those of a family in a zone.
+    InZone(u8, u16),
+}
+
+impl Which {
+    fn family(&self) -> u8 {
+        match self {
+            Self::All(ip_version) | Self::Marked(ip_version, _) | Self::InZone(ip_version, _) => family(*ip_version),
+            Self::From(address) | Self::To(address) => family(if address.is_ipv6() { 6 } else { 4 }),
+        }
+    }
+
+    /// Has the kernel leave out the others, of which there may be hundreds of thousands.
+    fn attributes(&self) -> Vec<(u16, Vec<u8>)> {
+        let (address, flags) = match self {
+            Self::All(_) => return Vec::new(),
+            Self::Marked(_, mark) => {
+                return vec![(CTA_MARK, mark.to_be_bytes().into()), (CTA_MARK_MASK, u32::MAX.to_be_bytes().into())];
+            }
+            Self::InZone(_, zone) => return vec![(CTA_ZONE, zone.to_be_bytes().into())],
+            // Of addresses of IPv6 the kernel tells of all others.
+            Self::From(address) | Self::To(address) if address.is_ipv6() => return Vec::new(),
+            Self::From(address) => (address, FILTER_SOURCE),
+            Self::To(address) => (address, FILTER_DESTINATION),
+        };
+        let mut filter = Vec::new();
+        attribute(&mut filter, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes());
+        let like =
+            Tuple { source: *address, destination: *address, protocol: 0, source_port: None, destination_port: None };
+        vec![(CTA_TUPLE_ORIG | NESTED, put::tuple(&like)), (CTA_FILTER | NESTED, filter)]
+    }
+
+    /// Kernels before 5.8 know no filter by address, and those before 6.8 none by zone.
+    fn is(&self, connection: &Connection) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::From(address) => connection.original.source == *address,
+            Self::To(address) => connection.original.destination == *address,
+            Self::Marked(_, mark) => connection.mark == *mark,
+            Self::InZone(_, zone) => connection.zone == *zone,
+        }
+    }
+}
+
 /// The connections of a family (4 or 6) that are tracked in a namespace.
 pub fn list(namespace: &Namespace, ip_version: u8) -> Result<Vec<Connection>> {
-    let listed = namespace.run(|| {
-        let socket = open()?;
-        exchange(&socket, &message(GET, NLM_F_REQUEST | NLM_F_DUMP, family(ip_version), &[]))
-    })?;
+    find(namespace, Which::All(ip_version))
+}
+
+/// Some of the connections that are tracked in a namespace.
+pub fn find(namespace: &Namespace, which: Which) -> Result<Vec<Connection>> {
+    let request = message(GET, NLM_F_REQUEST | NLM_F_DUMP, which.family(), &which.attributes());
+    let listed = namespace.run(|| exchange(&open()?, &request))?;
     let messages = listed.map_err(|error| Error::io("list", "connections", &error))?;
-    Ok(messages.iter().filter_map(|message| parse(message)).collect())
+    let connections = messages.iter().filter_map(|message| parse(message));
+    Ok(connections.filter(|connection| which.is(connection)).collect())
 }
 
 /// Has the kernel forget those connections of a family that `keep` does not want. Returns how many there were.
@@ -329,6 +394,49 @@ mod tests {
 
     use super::*;
     use crate::{nft::Nft, testing::Machine};
+
+    #[tokio::test]
+    async fn those_are_found_that_are_asked_for() {
+        let machine = Machine::new().await.unwrap();
+        let namespace = machine.system.root();
+        let between = |from: &str, to: &str, port: u16| {
+            let tuple = Tuple {
+                source: from.parse().unwrap(),
+                destination: to.parse().unwrap(),
+                protocol: 17,
+                source_port: Some(1),
+                destination_port: Some(port),
+            };
+            Connection { timeout: 60, ..Connection::between(tuple, tuple.reversed()) }
+        };
+        let mut marked = between("10.0.0.3", "10.0.0.4", 3);
+        marked.mark = 7;
+        let all = [
+            between("10.0.0.1", "10.0.0.2", 1),
+            between("10.0.0.2", "10.0.0.1", 2),
+            marked,
+            between("fd00::1", "fd00::2", 4),
+            between("fd00::2", "fd00::1", 5),
+        ];
+        assert_eq!(put(&namespace, &all).unwrap(), 0);
+        let found = |which| -> Vec<u16> {
+            let mut ports: Vec<u16> =
+                find(&namespace, which).unwrap().iter().filter_map(|it| it.original.destination_port).collect();
+            ports.sort_unstable();
+            ports
+        };
+        let address = |text: &str| text.parse().unwrap();
+        assert_eq!(found(Which::All(4)), [1, 2, 3]);
+        assert_eq!(found(Which::All(6)), [4, 5]);
+        assert_eq!(found(Which::From(address("10.0.0.1"))), [1]);
+        assert_eq!(found(Which::To(address("10.0.0.1"))), [2]);
+        assert_eq!(found(Which::From(address("fd00::2"))), [5]);
+        assert_eq!(found(Which::To(address("fd00::2"))), [4]);
+        assert_eq!(found(Which::Marked(4, 7)), [3]);
+        assert_eq!(found(Which::Marked(6, 7)), [0; 0]);
+        assert_eq!(found(Which::InZone(4, 0)), [1, 2, 3]);
+        assert_eq!(found(Which::InZone(4, 9)), [0; 0]);
+    }
 
     #[tokio::test]
     async fn a_connection_is_seen_and_forgotten() {

@@ -162,7 +162,8 @@ pub(super) fn reschedule(api: &Client, dice: &mut Dice) -> Result<Option<String>
 /// of routers that is switched off. Another one takes over; then it is back.
 pub(super) fn host_dies(scene: &mut Scene, api: &Client, dice: &mut Dice) -> Result<Option<String>> {
     let mut routers = api.list("routers", "")?;
-    routers.retain(|router| router["ha"] == true);
+    // One that is switched off has nothing on any host.
+    routers.retain(|router| router["ha"] == true && router["admin_state_up"] == true);
     routers.sort_by_key(|router| text(router, "name"));
     let Some(router) = dice.pick(&routers) else { return Ok(None) };
     let told = api.get(&format!("/v2.0/routers/{}/l3-agents", id(router)))?;

@@ -125,16 +125,23 @@ impl Lab {
         inside.link_set("lo", &LinkChange::up()).await.unwrap();
         kernel::sysctl::write(&namespace, "net/ipv6/conf/default/accept_dad", "0").unwrap();
         kernel::sysctl::write(&namespace, "net/ipv6/conf/all/accept_dad", "0").unwrap();
-        let settings = LinkChange::up().with_mac(mac).in_namespace(&namespace);
+        let instance = Instance { port, mac, addresses, namespace };
+        self.card(&instance, &device::tap(port)).await;
+        instance
+    }
+
+    /// Gives an instance its card, whose other end has this name.
+    pub async fn card(&self, instance: &Instance, other_end: &str) {
+        let settings = LinkChange::up().with_mac(instance.mac).in_namespace(&instance.namespace);
         let kind = kernel::NewKind::Veth { peer: "eth0".to_owned(), settings: Box::new(settings) };
-        let link = kernel::NewLink { name: device::tap(port), kind, settings: LinkChange::up() };
+        let link = kernel::NewLink { name: other_end.to_owned(), kind, settings: LinkChange::up() };
         self.root.link_create(&link).await.unwrap();
+        let inside = instance.namespace.open().unwrap();
         let eth0 = inside.link("eth0").await.unwrap().unwrap().index;
-        for address in &addresses {
+        for address in &instance.addresses {
             let length = if address.is_ipv4() { 24 } else { 64 };
             inside.address_set(&Address::new(eth0, format!("{address}/{length}").parse().unwrap())).await.unwrap();
         }
-        Instance { port, mac, addresses, namespace }
     }
 
     /// A group with these rules.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::xtables::Tool;
-use types::SecurityGroupId;
+use kernel::{Kernel, LinkChange, xtables::Tool};
+use types::{SecurityGroupId, device};
 
 use crate::lab::{Lab, alive, answered, dead, egress, eventually, from_group, rule, rules, unanswered};
 
@@ -80,6 +80,31 @@ async fn connections_of_networks_with_the_same_addresses_are_apart() {
     agent.stop().await;
 }
 
+/// A neighbour asks an instance that was elsewhere and was let in there, as it no longer is: this host has seen both the
+/// question and the answer, and what it remembers does not let the neighbour in when the instance comes here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_host_remembers_of_a_port_elsewhere_lets_nobody_in_when_it_arrives() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let group = lab.group(&egress());
+    let client = lab.instance(&["10.0.0.7"], &[group]).await;
+    let server = lab.instance(&["10.0.0.5"], &[group]).await;
+    server.serve_udp(server.v4(), 53);
+    let socket = client.socket(4000);
+    lab.unplug(&server).await;
+    lab.card(&server, "far0").await;
+    let bridge = lab.root.link(&device::bridge(lab.network)).await.unwrap().unwrap().index;
+    lab.root.link_set("far0", &LinkChange { master: Some(Some(bridge)), ..LinkChange::default() }).await.unwrap();
+    eventually!("it answers from elsewhere", answered(&socket, server.v4(), 53).await);
+
+    lab.root.link_delete("far0").await.unwrap();
+    let tap = device::tap(server.port);
+    lab.card(&server, &tap).await;
+    eventually!("it is here", lab.root.link(&tap).await.unwrap().is_some_and(|tap| tap.master == Some(bridge)));
+    assert!(unanswered(&socket, server.v4(), 53).await, "it was let in by what is remembered of its neighbour");
+    agent.stop().await;
+}
+
 /// A group of 2,000 members gets one more: one element of one set, nothing else; and how long that takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_more_is_one_element_more() {
@@ -107,7 +132,6 @@ async fn a_member_more_is_one_element_more() {
             let started = Instant::now();
             lab.server.members_updated(large).await;
             if nft {
-                use kernel::Kernel;
                 let has = |table: kernel::nft::Table| table.sets.values().any(|set| set.elements.contains(&member));
                 eventually!(
                     "it is in force",

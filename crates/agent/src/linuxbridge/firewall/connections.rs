@@ -6,13 +6,13 @@
 //! ports that went are forgotten.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
 use kernel::{
     Namespace,
-    conntrack::{self, Connection},
+    conntrack::{self, Connection, Which},
 };
 
 use super::{
@@ -23,6 +23,9 @@ use super::{
 
 /// The mark of connections that ended.
 pub(super) const ENDED: u32 = 0x0069_736f;
+
+/// More addresses than these are looked for in one list of all connections.
+const MOST_ASKED_FOR: usize = 8;
 
 /// Whose connections are in doubt.
 #[derive(Debug, Default)]
@@ -43,11 +46,11 @@ pub(super) enum Fate {
     Forgotten,
 }
 
-/// The addresses of ports that allow less than before. `ports` are as they were.
-pub(super) fn doubtful(new: &Policy, old: &Policy, ports: Vec<(&String, &Port)>, zones: &Zones) -> Doubtful {
+/// The addresses of ports that allow less than before, or are new here. `ports` are as they were, or are.
+pub(super) fn doubtful(new: &Policy, old: &Policy, ports: &[(&String, &Port)], zones: &Zones) -> Doubtful {
     let mut doubtful = Doubtful::default();
     for (device, port) in ports {
-        let was = old.ports.get(device).into_iter().flat_map(|port| &port.addresses);
+        let was = old.ports.get(*device).into_iter().flat_map(|port| &port.addresses);
         for address in was.chain(&port.addresses) {
             let Some(zone) = zones.of(&port.bridge) else { continue };
             let owner = |other: &&Port| other.bridge == port.bridge && other.addresses.contains(address);
@@ -55,6 +58,36 @@ pub(super) fn doubtful(new: &Policy, old: &Policy, ports: Vec<(&String, &Port)>,
         }
     }
     doubtful
+}
+
+impl Doubtful {
+    /// Which connections to read. The kernel may track hundreds of thousands, few of which matter.
+    pub(super) fn reading(&self) -> BTreeSet<Which> {
+        if self.addresses.len() > MOST_ASKED_FOR {
+            return everything();
+        }
+        let of_ports = self.addresses.keys().flat_map(|(zone, address)| match address {
+            IpAddr::V4(_) => vec![Which::From(*address), Which::To(*address)],
+            IpAddr::V6(_) => vec![Which::InZone(6, *zone)],
+        });
+        let of_zones = self.abandoned.iter().flat_map(|zone| [4, 6].map(|version| Which::InZone(version, *zone)));
+        of_ports.chain(of_zones).collect()
+    }
+
+    /// What ended may be allowed again by any of these ports, not only by those in doubt.
+    pub(super) fn widen(&mut self, ports: Doubtful) {
+        self.addresses.extend(ports.addresses);
+    }
+}
+
+/// All connections.
+pub(super) fn everything() -> BTreeSet<Which> {
+    [4, 6].map(Which::All).into()
+}
+
+/// Those that have ended.
+pub(super) fn ended() -> BTreeSet<Which> {
+    [4, 6].map(|version| Which::Marked(version, ENDED)).into()
 }
 
 /// What becomes of a connection, as far as the doubtful addresses are concerned.
@@ -88,28 +121,43 @@ pub(super) fn fate(policy: &Policy, doubtful: &Doubtful, connection: &Connection
     }
 }
 
-/// Ends what has to end, and brings back what is allowed again. The kernel's list is read only if there is a doubt.
-/// Whether some of what is left has ended.
-pub(super) async fn settle(namespace: &Namespace, policy: &Policy, doubtful: Doubtful) -> kernel::Result<bool> {
-    if doubtful.addresses.is_empty() && doubtful.abandoned.is_empty() {
+/// Ends what has to end, and brings back what is allowed again, of the connections that are to be read. Whether some of
+/// them have ended that could be allowed again.
+pub(super) async fn settle(
+    namespace: &Namespace,
+    policy: &Policy,
+    doubtful: Doubtful,
+    reading: BTreeSet<Which>,
+) -> kernel::Result<bool> {
+    if reading.is_empty() {
         return Ok(false);
     }
     let (namespace, policy) = (namespace.clone(), policy.clone());
     let settled = tokio::task::spawn_blocking(move || {
-        let mut all = conntrack::list(&namespace, 4)?;
-        all.extend(conntrack::list(&namespace, 6)?);
-        let of = |wanted: Fate| -> Vec<Connection> {
-            all.iter().filter(|it| fate(&policy, &doubtful, it) == wanted).cloned().collect()
-        };
-        let (ends, returns, forgotten) = (of(Fate::Ends), of(Fate::Returns), of(Fate::Forgotten));
+        let (mut ends, mut returns, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut known, mut marked) = (HashSet::new(), 0);
+        for which in reading {
+            for connection in conntrack::find(&namespace, which)? {
+                // One between two ports in doubt is read twice.
+                if !known.insert((connection.zone, connection.original)) {
+                    continue;
+                }
+                marked += usize::from(connection.mark == ENDED);
+                match fate(&policy, &doubtful, &connection) {
+                    Fate::Stays => {}
+                    Fate::Ends => ends.push(connection),
+                    Fate::Returns => returns.push(connection),
+                    Fate::Forgotten => forgotten.push(connection),
+                }
+            }
+        }
         if ends.len() + forgotten.len() > 0 {
             tracing::debug!(ends = ends.len(), forgotten = forgotten.len(), "connections that nothing allows end");
         }
         conntrack::mark(&namespace, &ends, ENDED)?;
         conntrack::mark(&namespace, &returns, 0)?;
         conntrack::forget(&namespace, &forgotten)?;
-        let marked = all.iter().filter(|it| it.mark == ENDED).count() + ends.len();
-        Ok(marked > returns.len())
+        Ok(marked + ends.len() > returns.len())
     });
     settled.await.unwrap_or(Ok(false))
 }

@@ -319,7 +319,7 @@ impl<K: Kernel> Firewall<K> {
         if first {
             self.remove_other().await;
         }
-        self.settle_connections(&old, first || self.ended).await;
+        self.settle_connections(&old, first).await;
         if self.refused.is_empty() && (self.settled || !first) {
             self.attempts = 0;
         } else {
@@ -327,21 +327,26 @@ impl<K: Kernel> Firewall<K> {
         }
     }
 
-    /// Of ports that allow less than before, or of all.
+    /// Of ports that allow less than before or are new here, or of all.
     async fn settle_connections(&mut self, old: &Policy, all: bool) {
         let Some(zones) = self.backend.as_mut().and_then(Backend::zones) else { return };
-        let mut ports = self.applied.shrunk(old);
-        if all {
-            ports.extend(&self.applied.ports);
-        }
-        let mut doubtful = connections::doubtful(&self.applied, old, ports, zones);
+        let changed = [self.applied.shrunk(old), self.applied.arrived(old)].concat();
+        let mut doubtful = connections::doubtful(&self.applied, old, &changed, zones);
         if self.complete {
             doubtful.abandoned = zones.abandoned(&self.applied);
         }
+        let mut reading = if all { connections::everything() } else { doubtful.reading() };
+        if all || self.ended {
+            let every: Vec<_> = self.applied.ports.iter().collect();
+            doubtful.widen(connections::doubtful(&self.applied, old, &every, zones));
+        }
+        if self.ended && !all {
+            reading.extend(connections::ended());
+        }
         let abandoned = doubtful.abandoned.clone();
-        match connections::settle(&self.namespace, &self.applied, doubtful).await {
+        match connections::settle(&self.namespace, &self.applied, doubtful, reading).await {
             Ok(ended) => {
-                self.ended |= ended;
+                self.ended = ended;
                 zones.release(&abandoned);
             }
             Err(error) => {

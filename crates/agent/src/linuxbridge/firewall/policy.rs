@@ -126,6 +126,12 @@ impl Policy {
         self.rules(port, direction, family).any(|rule| rule.allows(flow, is_member))
     }
 
+    /// Ports that are new here. What a neighbour has asked them where they were before, this host may have seen answered,
+    /// although it is not allowed by their rules any more.
+    pub(super) fn arrived<'p>(&'p self, old: &Self) -> Vec<(&'p String, &'p Port)> {
+        self.ports.iter().filter(|(device, _)| !old.ports.contains_key(*device)).collect()
+    }
+
     /// Ports that allow less than they did, or are no longer what they were: old state of connections may have to go.
     pub(super) fn shrunk<'p>(&self, old: &'p Self) -> Vec<(&'p String, &'p Port)> {
         let fewer_rules: BTreeSet<&String> = old
