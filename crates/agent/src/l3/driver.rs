@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{chain, interface::Pair, metadata::ADDRESS_V4};
 
-pub use plan::{Running, State, Step, is_router_device, plan};
+pub use plan::{Running, State, Step, Unfinished, is_router_device, plan};
 
 /// How often a plan may uncover another one, as when an address takes its routes along.
 const ROUNDS: usize = 3;
@@ -176,7 +176,12 @@ impl<H: Host> Driver<H> {
     }
 
     async fn state(&self, wanted: &Wanted) -> Result<State, DriverError> {
-        let mut state = State { marked: file::exists(&self.config.mark(wanted.router)), ..State::default() };
+        let mark = file::read(&self.config.mark(wanted.router))?;
+        let mut state = State {
+            marked: mark.is_some(),
+            unfinished: mark.map(|text| Unfinished::read(&text)).unwrap_or_default(),
+            ..State::default()
+        };
         self.read_programs(wanted, &mut state)?;
         for device in &wanted.devices {
             state.taps.extend(self.root.link(&device.tap).await?.map(|link| (device.tap.clone(), link)));
@@ -199,6 +204,19 @@ impl<H: Host> Driver<H> {
             Ok(inside) => Ok(Some(inside)),
             Err(error) if error.is_missing() || error.is_invalid() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that something is begun, or done. What is not done, an agent that comes later does again.
+    fn note(&self, router: RouterId, what: Unfinished, begun: bool) {
+        let mark = self.config.mark(router);
+        let noted = file::read(&mark).and_then(|text| {
+            let mut all = Unfinished::read(&text.unwrap_or_default());
+            let changed = if begun { all.insert(what) } else { all.remove(&what) };
+            if changed { file::replace(&mark, &Unfinished::write(&all)) } else { Ok(()) }
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%router, error = chain(&error), "what is begun for the router is not noted");
         }
     }
 
@@ -261,12 +279,14 @@ impl<H: Host> Driver<H> {
     /// Puts the rules in force, and has the kernel forget connections whose addresses have gone to somebody else.
     async fn load_rules(&self, wanted: &Wanted, others: &[String]) -> Result<(), DriverError> {
         let inside = self.host.open(&wanted.namespace)?;
+        self.note(wanted.router, Unfinished::Rules, true);
         inside.nft(&wanted.rules.transaction(others)).await?;
         let translations = &wanted.rules.translations;
         let ended = inside.connections_retain(4, |connection| is_current(translations, connection))?;
         if ended > 0 {
             tracing::info!(router = %wanted.router, ended, "ended connections of addresses that changed hands");
         }
+        self.note(wanted.router, Unfinished::Rules, false);
         Ok(())
     }
 

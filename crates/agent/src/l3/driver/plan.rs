@@ -19,6 +19,8 @@ use crate::l3::desired::{Device, Hop, Wanted};
 pub struct State {
     /// It is noted as this agent's.
     pub marked: bool,
+    /// What was begun and never seen to be done, as when an agent is killed.
+    pub unfinished: BTreeSet<Unfinished>,
     /// Its namespace can be entered.
     pub namespace: bool,
     /// The links in it.
@@ -47,6 +49,38 @@ pub struct State {
     pub keepalived: Option<Running>,
     /// The process by which an agent of the other kind watches keepalived is there.
     pub monitor: bool,
+}
+
+/// What takes more than one step, the first of which is all that can be seen on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unfinished {
+    /// The rules stand; connections that they do not allow may go on.
+    Rules,
+    /// The file is written; radvd may not have read it.
+    Radvd,
+    /// The file is written; keepalived may not have read it.
+    Keepalived,
+}
+
+impl Unfinished {
+    const ALL: [Self; 3] = [Self::Rules, Self::Radvd, Self::Keepalived];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Radvd => "radvd",
+            Self::Keepalived => "keepalived",
+        }
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    pub(super) fn read(text: &str) -> BTreeSet<Self> {
+        Self::ALL.into_iter().filter(|one| text.split_whitespace().any(|word| word == one.word())).collect()
+    }
+
+    pub(super) fn write(all: &BTreeSet<Self>) -> String {
+        all.iter().map(|one| format!("{}\n", one.word())).collect()
+    }
 }
 
 /// A program that lives and names the router.
@@ -157,7 +191,8 @@ pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
     if !state.links.iter().any(|link| link.name == "lo" && link.up) {
         steps.push(Step::RaiseLoopback);
     }
-    if state.rules.as_ref() != Some(&wanted.rules.digest) || !state.strange_tables.is_empty() {
+    let half = state.unfinished.contains(&Unfinished::Rules);
+    if half || state.rules.as_ref() != Some(&wanted.rules.digest) || !state.strange_tables.is_empty() {
         steps.push(Step::LoadRules(state.strange_tables.clone()));
     }
     let made = devices(&mut steps, wanted, state);
@@ -301,6 +336,7 @@ fn keepalived(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTre
         return;
     }
     let changed = state.keepalived_file.as_ref() != Some(&keepalived.text);
+    let unread = state.unfinished.contains(&Unfinished::Keepalived);
     steps.extend((changed || state.check_file != keepalived.check.text).then_some(Step::WriteKeepalived));
     match running {
         None => steps.push(Step::StartKeepalived),
@@ -312,7 +348,7 @@ fn keepalived(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTre
             steps.push(Step::StopKeepalived);
             steps.push(Step::StartKeepalived);
         }
-        Some(_) if changed || !made.is_empty() => steps.push(Step::ReloadKeepalived),
+        Some(_) if changed || unread || !made.is_empty() => steps.push(Step::ReloadKeepalived),
         Some(_) => {}
     }
 }
@@ -323,6 +359,7 @@ fn radvd(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<
         return;
     };
     let changed = state.radvd_file.as_ref() != Some(&radvd.text);
+    let unread = state.unfinished.contains(&Unfinished::Radvd);
     steps.extend(changed.then_some(Step::WriteRadvd));
     match state.radvd.as_ref().filter(|running| running.here) {
         None => steps.push(Step::StartRadvd),
@@ -330,7 +367,9 @@ fn radvd(steps: &mut Vec<Step>, wanted: &Wanted, state: &State, made: &BTreeSet<
             steps.push(Step::StopRadvd);
             steps.push(Step::StartRadvd);
         }
-        Some(_) if changed || made.iter().any(|name| radvd.text.contains(name)) => steps.push(Step::ReloadRadvd),
+        Some(_) if changed || unread || made.iter().any(|name| radvd.text.contains(name)) => {
+            steps.push(Step::ReloadRadvd);
+        }
         Some(_) => {}
     }
 }

@@ -12,7 +12,7 @@ use kernel::{
 use tokio::time::{Instant, sleep_until};
 use types::RouterId;
 
-use super::{Driver, DriverError, Running, State, Step};
+use super::{Driver, DriverError, Running, State, Step, Unfinished};
 use crate::l3::{desired::Wanted, ha::keepalived::Keepalived};
 
 /// How long a program may take to go into the background.
@@ -63,6 +63,7 @@ impl<H: Host> Driver<H> {
                 if let Some(process) = self.radvd(wanted.router)? {
                     process.signal(Signal::SIGHUP)?;
                 }
+                self.note(wanted.router, Unfinished::Radvd, false);
             }
             Step::RemoveRadvd => file::remove(&self.config.radvd_file(wanted.router))?,
             Step::EndMonitor => self.end_monitor(wanted.router).await?,
@@ -96,6 +97,7 @@ impl<H: Host> Driver<H> {
     fn write_radvd(&self, wanted: &Wanted) -> Result<(), DriverError> {
         let Some(radvd) = &wanted.radvd else { return Ok(()) };
         file::make_directory(&self.config.ra_confs)?;
+        self.note(wanted.router, Unfinished::Radvd, true);
         Ok(file::replace_with(&radvd.file, &radvd.text, 0o444)?)
     }
 
@@ -105,6 +107,7 @@ impl<H: Host> Driver<H> {
         // What its pid file names is not ours, or gone.
         file::remove(&radvd.pid_file)?;
         start(&self.namespace(wanted), &radvd.command).await?;
+        self.note(wanted.router, Unfinished::Radvd, false);
         tracing::info!(router = %wanted.router, "started radvd");
         Ok(())
     }
@@ -131,6 +134,7 @@ impl<H: Host> Driver<H> {
         let router = wanted.router;
         if step == Step::WriteKeepalived {
             file::make_directory(&it.directory)?;
+            self.note(router, Unfinished::Keepalived, true);
             match &it.check.text {
                 Some(text) => file::replace_with(&it.check.file, text, 0o500)?,
                 None => file::remove(&it.check.file)?,
@@ -156,6 +160,7 @@ impl<H: Host> Driver<H> {
             process.signal(Signal::SIGHUP)?;
         }
         self.signalled.lock().insert(router, Instant::now());
+        self.note(router, Unfinished::Keepalived, false);
         Ok(())
     }
 

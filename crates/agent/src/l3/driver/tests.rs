@@ -1,4 +1,4 @@
-use kernel::{Errno, fake::FakeHost};
+use kernel::{Errno, Kind, Link, fake::FakeHost};
 use rpc::l3::Router;
 use types::device;
 
@@ -109,6 +109,59 @@ async fn what_was_cut_short_is_finished() {
         }
     }
     assert!(failures >= 3, "{failures}");
+}
+
+#[tokio::test]
+async fn connections_that_were_not_ended_are_by_the_next_agent() {
+    let host = FakeHost::new();
+    let (first, mut told) = (driver(&host), router("floating"));
+    settle(&first, &host, &told).await;
+    told.floating_ips.pop();
+    // As if killed between the rules and what they end.
+    host.fail("end connections", Errno::ENOMEM, 1);
+    first.reconcile(&wanted(&told)).await.unwrap_err();
+    host.take_changes();
+    let next = driver(&host);
+    next.reconcile(&wanted(&told)).await.unwrap();
+    let changes = host.take_changes();
+    assert!(changes.iter().any(|change| change.starts_with("nft ")), "{changes:?}");
+    settle(&next, &host, &told).await;
+}
+
+#[test]
+fn programs_read_what_was_written_for_them() {
+    for (case, what, step) in
+        [("ha", Unfinished::Keepalived, Step::ReloadKeepalived), ("v6", Unfinished::Radvd, Step::ReloadRadvd)]
+    {
+        let wanted = wanted(&router(case));
+        let running = |command: &Vec<String>| Some(Running { arguments: command.clone(), here: true });
+        let mut state = State {
+            keepalived_file: wanted.ha.as_ref().map(|it| it.text.clone()),
+            keepalived: wanted.ha.as_ref().and_then(|it| running(&it.command)),
+            radvd_file: wanted.radvd.as_ref().map(|it| it.text.clone()),
+            radvd: wanted.radvd.as_ref().and_then(|it| running(&it.command)),
+            ..State::default()
+        };
+        // Its devices stand, so they are no reason.
+        let link = |name: &String| Link {
+            index: 1,
+            name: name.clone(),
+            kind: Kind::Veth,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            master: None,
+            parent: None,
+            alias: None,
+            group: 0,
+        };
+        state.links = wanted.devices.iter().map(|device| link(&device.name)).collect();
+        state.taps = wanted.devices.iter().map(|device| (device.tap.clone(), link(&device.tap))).collect();
+        assert!(!plan(&wanted, &state).contains(&step), "{case}");
+        // An agent was killed after it wrote the file.
+        state.unfinished = Unfinished::read(&Unfinished::write(&[what].into()));
+        assert!(plan(&wanted, &state).contains(&step), "{case}");
+    }
 }
 
 #[tokio::test]
