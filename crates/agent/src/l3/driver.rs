@@ -230,10 +230,17 @@ impl<H: Host> Driver<H> {
         let mut new = BTreeMap::new();
         for step in steps {
             let may_fail = step.may_fail();
+            if step == Step::Announce && wanted.ha.is_none() {
+                new.extend(wanted.devices.iter().map(|device| (device.name.clone(), all_of(device))));
+                continue;
+            }
             let address = match &step {
                 Step::AddAddress(device, net) => Some((device.clone(), net.addr())),
                 _ => None,
             };
+            if address.is_some() && new.is_empty() {
+                self.note(wanted.router, Unfinished::Announcements, true);
+            }
             match self.step(wanted, step).await {
                 Ok(()) => {
                     if let Some((device, address)) = address {
@@ -248,6 +255,7 @@ impl<H: Host> Driver<H> {
             }
         }
         self.announce(wanted, new);
+        self.note(wanted.router, Unfinished::Announcements, false);
         Ok(outcome)
     }
 
@@ -293,7 +301,7 @@ impl<H: Host> Driver<H> {
     /// Tells the neighbours of the device with this tap end of all its addresses.
     pub fn announce_device(&self, wanted: &Wanted, tap: &str) {
         let device = wanted.devices.iter().find(|device| device.tap == tap);
-        let all = device.map(|device| (device.name.clone(), device.addresses.iter().map(IpNet::addr).collect()));
+        let all = device.map(|device| (device.name.clone(), all_of(device)));
         self.announce(wanted, all.into_iter().collect());
     }
 
@@ -322,6 +330,10 @@ impl<H: Host> Driver<H> {
             }
         });
     }
+}
+
+fn all_of(device: &Device) -> Vec<IpAddr> {
+    device.addresses.iter().map(IpNet::addr).collect()
 }
 
 /// The steps that are one request to the kernel, inside the namespace.

@@ -60,16 +60,19 @@ pub enum Unfinished {
     Radvd,
     /// The file is written; keepalived may not have read it.
     Keepalived,
+    /// New addresses are set; neighbours may not have been told.
+    Announcements,
 }
 
 impl Unfinished {
-    const ALL: [Self; 3] = [Self::Rules, Self::Radvd, Self::Keepalived];
+    const ALL: [Self; 4] = [Self::Rules, Self::Radvd, Self::Keepalived, Self::Announcements];
 
     fn word(self) -> &'static str {
         match self {
             Self::Rules => "rules",
             Self::Radvd => "radvd",
             Self::Keepalived => "keepalived",
+            Self::Announcements => "announcements",
         }
     }
 
@@ -121,6 +124,8 @@ pub enum Step {
     DeleteAddress(Address),
     /// Give a device an address, and tell its neighbours.
     AddAddress(String, IpNet),
+    /// Tell the neighbours of all addresses.
+    Announce,
     /// Delete a route.
     DeleteRoute(Route),
     /// Set a route.
@@ -162,6 +167,7 @@ impl Step {
                 | Self::ReloadRadvd
                 | Self::RemoveRadvd
                 | Self::LoadRules(_)
+                | Self::Announce
                 | Self::WriteKeepalived
                 | Self::ReloadKeepalived
         )
@@ -198,6 +204,7 @@ pub fn plan(wanted: &Wanted, state: &State) -> Vec<Step> {
     let made = devices(&mut steps, wanted, state);
     parameters(&mut steps, wanted, state, is_of_device);
     addresses(&mut steps, wanted, state, &made);
+    steps.extend(state.unfinished.contains(&Unfinished::Announcements).then_some(Step::Announce));
     if wanted.ha.is_none() {
         routes(&mut steps, wanted, state, &made);
     }

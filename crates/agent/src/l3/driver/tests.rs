@@ -128,6 +128,24 @@ async fn connections_that_were_not_ended_are_by_the_next_agent() {
     settle(&next, &host, &told).await;
 }
 
+#[tokio::test]
+async fn addresses_that_were_not_announced_are_by_the_next_agent() {
+    let host = FakeHost::new();
+    let told = router("floating");
+    settle(&driver(&host), &host, &told).await;
+    // As if killed between the last address and its announcement.
+    let next = driver(&host);
+    next.note(told.id, Unfinished::Announcements, true);
+    next.reconcile(&wanted(&told)).await.unwrap();
+    let mut changes = Vec::new();
+    while !changes.iter().any(|change: &String| change.starts_with("announce ")) {
+        tokio::task::yield_now().await;
+        changes.extend(host.take_changes());
+    }
+    assert!(changes.iter().any(|change| change.contains("203.0.113.31")), "{changes:?}");
+    assert_eq!(changes.iter().filter(|change| !change.starts_with("announce ")).count(), 0, "{changes:?}");
+}
+
 #[test]
 fn programs_read_what_was_written_for_them() {
     for (case, what, step) in
