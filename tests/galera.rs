@@ -90,6 +90,7 @@ fn contend(cluster: &Galera, servers: &[Service]) {
                         client.update("networks", network, json!({"description": name})).unwrap();
                         // What one node has taken can be read from another at once.
                         assert_eq!(other.show("ports", &id(&port)).unwrap()["name"], name.as_str());
+                        assert_eq!(other.list("ports", &format!("?name={name}")).unwrap().len(), 1);
                         port
                     };
                     (0..EACH).map(each).collect::<Vec<_>>()
@@ -158,7 +159,8 @@ fn survive(cluster: &mut Galera, servers: &[Service]) {
     assert!(refused[last] > 0, "nobody noticed");
     assert_eq!(refused[..last], [0, 0], "who has a node that lives");
     let ports: BTreeSet<String> = servers[last].client().list("ports", "").unwrap().iter().map(id).collect();
-    assert!(made.iter().all(|port| ports.contains(port)), "what was answered is there");
+    let missing: Vec<_> = made.iter().filter(|port| !ports.contains(*port)).collect();
+    assert!(missing.is_empty(), "of {} that were answered these are not there: {missing:?}", made.len());
     assert!(ports.len() - before >= made.len() && ports.len() - before <= made.len() + refused[last]);
     is_whole(cluster, ports.len());
     let client = servers[last].client();

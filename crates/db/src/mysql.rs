@@ -4,6 +4,10 @@
 //! a prepared one; several that travel together are one text ([`text`]). What ends without a commit is rolled back behind
 //! the back of whoever dropped it. The SQL mode is the one upstream sets; isolation is the server's default, REPEATABLE
 //! READ.
+//!
+//! At a node of Galera each statement of a transaction that writes travels alone. The node may have to give up the
+//! transaction for another node's, and says so in the answer to what was sent; between two statements of one text it rolls
+//! back and goes on with the second, outside any transaction, and a commit that follows says that all is well.
 
 mod error;
 mod options;
@@ -25,6 +29,7 @@ use options::Options;
 
 const READ: &str = "START TRANSACTION READ ONLY";
 const WRITE: &str = "START TRANSACTION";
+const IS_NODE: &str = "SHOW SESSION VARIABLES LIKE 'wsrep_on'";
 
 /// The connections to one server.
 #[derive(Debug, Clone)]
@@ -38,10 +43,19 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Server(Mutex<mysql_async::Opts>);
 
+/// A connection, and what is at its other end.
+pub(crate) struct Connection {
+    driver: mysql_async::Conn,
+    /// A node of Galera.
+    is_node: bool,
+}
+
 /// A connection in use, inside a transaction.
 pub(crate) struct Session {
     lease: Option<Lease<Server>>,
     limit: Option<Duration>,
+    /// The transaction is one that writes.
+    writes: bool,
     /// The statement that begins the transaction, until it has been sent.
     begin: Option<&'static str>,
     /// The first statement stands for itself, before the transaction begins.
@@ -51,20 +65,24 @@ pub(crate) struct Session {
 }
 
 impl pool::Connector for Server {
-    type Connection = mysql_async::Conn;
+    type Connection = Connection;
 
-    async fn connect(&self) -> Result<mysql_async::Conn, DbError> {
-        let driver = self.0.lock().clone();
-        match mysql_async::Conn::new(driver.clone()).await {
-            Err(refused) => match tls::with_presented_name(&driver, &refused) {
+    async fn connect(&self) -> Result<Connection, DbError> {
+        let options = self.0.lock().clone();
+        let made = match mysql_async::Conn::new(options.clone()).await {
+            Err(refused) => match tls::with_presented_name(&options, &refused) {
                 Some(named) => {
                     self.0.lock().clone_from(&named);
-                    mysql_async::Conn::new(named).await.map_err(connecting)
+                    mysql_async::Conn::new(named).await
                 }
-                None => Err(connecting(refused)),
+                None => Err(refused),
             },
-            made => made.map_err(connecting),
-        }
+            made => made,
+        };
+        let mut driver = made.map_err(connecting)?;
+        // A server that knows nothing of clusters has no such variable.
+        let on: Option<(String, String)> = driver.query_first(IS_NODE).await.map_err(connecting)?;
+        Ok(Connection { driver, is_node: on.is_some_and(|(_, value)| value == "ON") })
     }
 }
 
@@ -98,7 +116,8 @@ impl Pool {
 
     async fn session(&self, begin: &'static str) -> Result<Session, DbError> {
         let lease = Some(self.connections.get().await?);
-        Ok(Session { lease, limit: self.limit, begin: Some(begin), glance: false, cut: false })
+        let writes = begin == WRITE;
+        Ok(Session { lease, limit: self.limit, writes, begin: Some(begin), glance: false, cut: false })
     }
 }
 
@@ -119,6 +138,23 @@ impl Session {
     }
 
     async fn attempt(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
+        if !self.is_apart() {
+            return self.together(statements).await;
+        }
+        let mut outcomes = Vec::with_capacity(statements.len());
+        for (at, statement) in statements.iter().enumerate() {
+            let done = self.together(&[statement]).await.map_err(|failed| Failed { at, ..failed })?;
+            outcomes.extend(done);
+        }
+        Ok(outcomes)
+    }
+
+    /// No two statements may travel in one text.
+    fn is_apart(&mut self) -> bool {
+        self.writes && self.lease.as_mut().is_some_and(|lease| lease.connection().is_node)
+    }
+
+    async fn together(&mut self, statements: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
         let glance = std::mem::take(&mut self.glance);
         // One alone is prepared: the server need not parse it again.
         if let [one] = statements
@@ -180,11 +216,20 @@ impl Session {
         self.done(result.map_err(|e| translate(&text, e)))
     }
 
-    /// Does the last statements and commits, in one round trip.
+    /// Does the last statements and commits, in one round trip where that is safe.
     pub(crate) async fn commit(mut self, last: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
         if self.begin.is_some() && last.is_empty() {
             return Ok(Vec::new());
         }
+        if !self.is_apart() {
+            return self.end(last).await;
+        }
+        let mut outcomes = self.attempt(last).await?;
+        outcomes.extend(self.end(&[]).await.map_err(|failed| Failed { at: last.len(), ..failed })?);
+        Ok(outcomes)
+    }
+
+    async fn end(&mut self, last: &[&Statement]) -> Result<Vec<Outcome>, Failed> {
         let mut text = text::together(last).map_err(Failed::at_once)?;
         text.push_str(if last.is_empty() { "COMMIT" } else { ";\nCOMMIT" });
         let mut outcomes = Vec::with_capacity(last.len() + 1);
@@ -212,7 +257,7 @@ impl Session {
     }
 
     fn connection(&mut self) -> Result<&mut mysql_async::Conn, DbError> {
-        self.lease.as_mut().map(Lease::connection).ok_or_else(given_back)
+        self.lease.as_mut().map(|lease| &mut lease.connection().driver).ok_or_else(given_back)
     }
 }
 
@@ -229,7 +274,7 @@ impl Drop for Session {
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if lease.connection().query_drop("ROLLBACK").await.is_ok() {
+                if lease.connection().driver.query_drop("ROLLBACK").await.is_ok() {
                     lease.give_back();
                 }
             });
