@@ -29,9 +29,9 @@ const METRICS: &str = "127.0.0.1:9698";
 const AGENTS: [&str; 3] = ["linuxbridge", "dhcp", "l3"];
 const SETTLED: &str = "isospin_agent_settled_seconds";
 
-/// With `FAST_PATH=true` by the fast path, which makes the start longer.
+/// With `FAST_PATH=false` without it.
 fn configuration() -> String {
-    let fast_path = std::env::var("FAST_PATH").unwrap_or_else(|_| "false".to_owned());
+    let fast_path = std::env::var("FAST_PATH").unwrap_or_else(|_| "true".to_owned());
     format!(
         "service_plugins = router\n[quotas]\nquota_port = -1\nquota_network = -1\nquota_subnet = -1\n\
          quota_router = -1\nquota_floatingip = -1\n[securitygroup]\nenable_security_group = true\n\
@@ -129,6 +129,10 @@ fn five_hundred_ports_a_hundred_networks_and_fifty_routers() {
     let began = Instant::now();
     let mut scene = Scene::build(&program, &configuration(), size).unwrap();
     println!("{size:?} made in {:.1} s", began.elapsed().as_secs_f64());
+    if configuration().contains("fast_path = true") {
+        until_all_take_part(&scene).unwrap();
+        println!("all take part in the fast path after {:.1} s", began.elapsed().as_secs_f64());
+    }
     let before = everything(&scene).unwrap();
     let restarts: Vec<Restart> = (0..rounds).map(|_| restart(&mut scene).unwrap()).collect();
     let changed = differences(&before, &everything(&scene).unwrap());
@@ -140,6 +144,15 @@ fn five_hundred_ports_a_hundred_networks_and_fifty_routers() {
     assert_eq!(changed, [""; 0]);
     let lost: u32 = restarts.iter().map(|restart| restart.passed.lost).sum();
     assert_eq!(lost, 0);
+}
+
+/// The programs of the fast path are put at one port after the other.
+fn until_all_take_part(scene: &Scene) -> Result<()> {
+    let client = Client::new(METRICS, scene.host.root());
+    let is_true = |page: &str| value(page, &of_agent("isospin_fast_path", "devices", "linuxbridge")) >= Some(500.0);
+    scene.host.until("all ports take part in the fast path", || {
+        Ok(client.send("GET", "/metrics", &[], None).is_ok_and(|answer| is_true(&answer.text())))
+    })
 }
 
 fn markdown(restarts: &[Restart], changed: usize) -> String {

@@ -16,6 +16,7 @@ static WORK: Family<Agent, Histogram> = Family::new();
 static SERVED: Family<Agent, Gauge> = Family::new();
 static SENT_ON: Family<Agent, Gauge> = Family::new();
 static LEARNT: Family<Agent, Gauge> = Family::new();
+static FAST_DEVICES: Family<Agent, Gauge> = Family::new();
 
 /// A port is wired and the server knows: so long after its tap appeared.
 pub(crate) fn wired(agent: &'static str, time: Duration) {
@@ -49,6 +50,7 @@ pub(crate) fn sent_on(counts: Counts) {
     };
     set(&SENT_ON, counts.sent);
     set(&LEARNT, counts.learnt);
+    set(&FAST_DEVICES, counts.devices as u64);
 }
 
 /// Writes what the agents of this process tell.
@@ -67,6 +69,8 @@ pub fn write(page: &mut Page) {
     page.family("isospin_fast_path_frames", help, &SENT_ON);
     let help = "Times that a flow was let onto the fast path, or had to prove itself again.";
     page.family("isospin_fast_path_flows", help, &LEARNT);
+    let help = "Taps and uplinks that take part in the fast path, as of the last half minute.";
+    page.family("isospin_fast_path_devices", help, &FAST_DEVICES);
     let programs = kernel::process::spent();
     let each = |what: fn(&Spent) -> f64| {
         programs.iter().map(move |(name, spent)| (vec![("program", name.clone())], what(spent)))

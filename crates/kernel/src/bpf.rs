@@ -14,23 +14,26 @@
 //! changed since.** Only UDP, and TCP between its beginning and its end, without options of IP, fragments, VLAN tags and
 //! groups: all else takes the long way. That something has changed is said by another generation ([`FlowCache::suspend`], [`FlowCache::resume`]).
 //!
-//! The kernel runs the programs as long as this process holds them. When it ends, however it does, they go, and packets go
-//! the long way again. Nothing is left to be adopted, and nobody sends on packets by rules that nobody looks after.
+//! The programs stay at devices when this process ends, since to put one there can take a kernel 16 ms, and to put it in
+//! the place of another does not. But what they know holds only as long as somebody looks after it: a thread renews a lease
+//! each second ([`keeper`]). When it ends, by [`FlowCache`]'s drop at once and otherwise within five seconds, packets go the
+//! long way, and nobody sends on packets by rules that nobody looks after. Whoever comes next has them stop
+//! ([`FlowCache::silence`]) before it changes anything, and then replaces them.
 
 mod assembler;
+mod keeper;
 mod layout;
 mod program;
+mod programs;
 mod syscall;
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{collections::BTreeSet, fs, io, os::fd::OwnedFd};
 
 use self::{
-    layout::{COUNT_LEARNT, COUNT_SENT, COUNTS, Flow, FlowKey, Station, StationKey, size},
+    keeper::{Keeper, Task},
+    layout::{COUNT_LEARNT, COUNT_SENT, COUNTS, Flow, FlowKey, Station, StationKey, Validity, size},
     program::Maps,
+    programs::Programs,
     syscall::{Hook, MapKind},
 };
 use crate::{Errno, Error, Namespace, Result};
@@ -40,6 +43,8 @@ const FLOWS: u32 = 65_536;
 /// Ethernet addresses, as seen from each device that somebody behind it was heard at.
 const STATIONS: u32 = 65_536;
 const DEVICES: u32 = 16_384;
+/// The map of which one cache tells another's from its own.
+const VALIDITY: &str = "isospin_gen";
 
 /// What a cache has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,14 +53,17 @@ pub struct Counts {
     pub sent: u64,
     /// Times that the way of a flow was noted.
     pub learnt: u64,
+    /// Devices at which its programs are now.
+    pub devices: usize,
 }
 
 /// The seam for [`FlowCache`]: see there.
 pub trait Flows: Send + Sync + 'static {
-    /// Has the flows between this device and the others of its bridge pass by the cache. The bridge is any number that the
-    /// others have as well.
+    /// Has the flows between this device and the others of its bridge pass by the cache, soon. The bridge is any number that
+    /// the others have as well.
     fn attach(&mut self, device: u32, bridge: u32) -> Result<()>;
-    /// No longer, also when the device has gone. What is known of any way is forgotten, as by a suspension.
+    /// No longer, also when the device has gone or has programs that another cache left. What is known of any way is
+    /// forgotten, as by a suspension.
     fn detach(&mut self, device: u32);
     /// Every frame takes the long way from now on, as it does at first.
     fn suspend(&mut self) -> Result<()>;
@@ -65,16 +73,12 @@ pub trait Flows: Send + Sync + 'static {
     fn counts(&self) -> Result<Counts>;
 }
 
-/// A cache for the devices of a namespace, which ends with it.
+/// A cache for the devices of a namespace. What fails beside its callers ends it, and whoever calls next is told.
 #[derive(Debug)]
 pub struct FlowCache {
-    namespace: Namespace,
     devices: OwnedFd,
-    generation: OwnedFd,
     counts: OwnedFd,
-    ingress: OwnedFd,
-    egress: OwnedFd,
-    attached: BTreeMap<u32, [OwnedFd; 2]>,
+    keeper: Keeper,
     last_generation: u64,
     is_suspended: bool,
 }
@@ -83,34 +87,28 @@ impl FlowCache {
     /// A cache without devices, suspended. Fails when the kernel does not let us, or does not understand the programs.
     pub fn open(namespace: &Namespace) -> Result<Self> {
         let maps = maps().map_err(|error| failed("make a map for", "flows", &error))?;
-        let load = |name: &str, code: std::result::Result<Vec<_>, assembler::BadLabel>| {
+        let programs = Programs::load(|hook, name| {
+            let code = match hook {
+                Hook::Ingress => program::ingress(&maps),
+                Hook::Egress => program::egress(&maps),
+            };
             let code = code.map_err(|label| Error::new("jump in a program to", label.0, Errno::EINVAL))?;
             syscall::program(name, &code).map_err(|(error, log)| {
                 tracing::debug!(program = name, "the kernel says of a program: {log}");
                 failed("load the program", name, &error)
             })
-        };
-        let ingress = load("isospin_ingress", program::ingress(&maps))?;
-        let egress = load("isospin_egress", program::egress(&maps))?;
+        })?;
         // The programs hold the maps that are theirs alone.
-        let Maps { devices, generation, counts, .. } = maps;
-        let namespace = namespace.clone();
-        Ok(Self {
-            namespace,
-            devices,
-            generation,
-            counts,
-            ingress,
-            egress,
-            attached: BTreeMap::new(),
-            last_generation: 0,
-            is_suspended: true,
-        })
+        let Maps { devices, validity, counts, .. } = maps;
+        let keeper = Keeper::start(namespace.clone(), programs, validity)?;
+        Ok(Self { devices, counts, keeper, last_generation: 0, is_suspended: true })
     }
 
-    fn set_generation(&self, generation: u64) -> Result<()> {
-        let set = syscall::set(&self.generation, &0_u32.to_ne_bytes(), &generation.to_ne_bytes());
-        set.map_err(|error| failed("change", "the generation of flows", &error))
+    /// Has the programs that a cache before left at these devices let every frame take the long way, as long as they are
+    /// there. Says at which there are any: to attach these again is cheap.
+    pub fn silence(namespace: &Namespace, devices: &[u32]) -> Result<BTreeSet<u32>> {
+        let silenced = namespace.run(|| programs::silence(devices))?;
+        silenced.map_err(|error| failed("look for programs at", "devices", &error))
     }
 
     fn count(&self, which: u32, cpus: usize) -> io::Result<u64> {
@@ -123,44 +121,36 @@ impl FlowCache {
 
 impl Flows for FlowCache {
     fn attach(&mut self, device: u32, bridge: u32) -> Result<()> {
-        self.detach(device);
-        let refused = |error: &io::Error| failed("put a program to the packets of", format!("device {device}"), error);
-        let programs = [(&self.ingress, Hook::Ingress), (&self.egress, Hook::Egress)];
-        let attached = self.namespace.run(|| {
-            let [ingress, egress] = programs.map(|(program, hook)| syscall::attach(program.as_fd(), device, hook));
-            io::Result::Ok([ingress?, egress?])
-        })?;
-        let attached = attached.map_err(|error| refused(&error))?;
         let known = syscall::set(&self.devices, &device.to_ne_bytes(), &bridge.to_ne_bytes());
-        known.map_err(|error| refused(&error))?;
-        self.attached.insert(device, attached);
+        known.map_err(|error| failed("note", format!("device {device}"), &error))?;
+        self.keeper.ask(device, Task::Attach);
         Ok(())
     }
 
     fn detach(&mut self, device: u32) {
-        if self.attached.remove(&device).is_none() {
-            return;
-        }
-        // What was known of ways to the device is void. Neither is ever refused: the maps are ours and have room.
+        // Neither is refused but where all is: the maps are ours and have room. Who suspends or resumes is told.
         let _ = syscall::unset(&self.devices, &device.to_ne_bytes());
+        // What was known of ways to the device is void.
         let _ = if self.is_suspended { Ok(()) } else { self.resume() };
+        self.keeper.ask(device, Task::Detach);
     }
 
     fn suspend(&mut self) -> Result<()> {
         self.is_suspended = true;
-        self.set_generation(0)
+        self.keeper.set_generation(0)
     }
 
     fn resume(&mut self) -> Result<()> {
         self.is_suspended = false;
         self.last_generation += 1;
-        self.set_generation(self.last_generation)
+        self.keeper.set_generation(self.last_generation)
     }
 
     fn counts(&self) -> Result<Counts> {
+        let devices = self.keeper.devices()?;
         let cpus = possible_cpus();
         let count = |which| self.count(which, cpus).map_err(|error| failed("count", "flows", &error));
-        Ok(Counts { sent: count(COUNT_SENT)?, learnt: count(COUNT_LEARNT)? })
+        Ok(Counts { sent: count(COUNT_SENT)?, learnt: count(COUNT_LEARNT)?, devices })
     }
 }
 
@@ -170,9 +160,9 @@ fn maps() -> io::Result<Maps> {
     let sizes = (size::<StationKey>(), size::<Station>());
     let stations = syscall::map(MapKind::Recent, "isospin_macs", sizes, STATIONS)?;
     let devices = syscall::map(MapKind::Hash, "isospin_devices", (4, 4), DEVICES)?;
-    let generation = syscall::map(MapKind::Array, "isospin_gen", (4, 8), 1)?;
+    let validity = syscall::map(MapKind::Array, VALIDITY, (4, size::<Validity>()), 1)?;
     let counts = syscall::map(MapKind::ArrayOfEachCpu, "isospin_counts", (4, 8), COUNTS)?;
-    Ok(Maps { flows, stations, devices, generation, counts })
+    Ok(Maps { flows, stations, devices, validity, counts })
 }
 
 /// The number of CPUs that there can ever be, for each of which there is a counter.

@@ -54,6 +54,8 @@ struct World {
 struct Stack {
     links: Vec<Link>,
     policed: BTreeSet<u32>,
+    /// Links with programs of a cache before.
+    left: BTreeSet<u32>,
     addresses: Vec<Address>,
     routes: Vec<Route>,
     forwardings: Vec<Forwarding>,
@@ -108,6 +110,11 @@ impl FakeHost {
         let mut world = self.0.lock();
         let policed = &mut world.stack(ROOT).policed;
         let _ = if on { policed.insert(link) } else { policed.remove(&link) };
+    }
+
+    /// A cache that was before left its programs at the link of that index.
+    pub fn leave_flows(&self, link: u32) {
+        self.0.lock().stack(ROOT).left.insert(link);
     }
 
     /// A handle on the root namespace.
@@ -341,6 +348,10 @@ impl Kernel for FakeKernel {
     fn flows(&self) -> Result<flows::FakeFlows> {
         self.ask("open", "flows", |_, _| Ok(()))?;
         Ok(flows::FakeFlows(self.clone()))
+    }
+
+    fn silence_flows(&self, links: &[u32]) -> Result<BTreeSet<u32>> {
+        self.see("silence", "flows", |stack| links.iter().filter(|link| stack.left.contains(link)).copied().collect())
     }
 
     fn events(&self) -> Result<Events> {

@@ -70,6 +70,9 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize>;
     /// A cache of the ways of flows, without devices and suspended.
     fn flows(&self) -> Result<Self::Flows>;
+    /// Has what another cache left at these links, by their indices, let every frame take the long way, and says at which
+    /// it found any.
+    fn silence_flows(&self, links: &[u32]) -> Result<BTreeSet<u32>>;
     /// What happens to links and addresses from now on.
     fn events(&self) -> Result<Events>;
     /// Runs a script of nftables as one transaction.
@@ -199,6 +202,10 @@ impl Kernel for Netlink {
 
     fn flows(&self) -> Result<FlowCache> {
         FlowCache::open(self.namespace())
+    }
+
+    fn silence_flows(&self, links: &[u32]) -> Result<BTreeSet<u32>> {
+        FlowCache::silence(self.namespace(), links)
     }
 
     fn events(&self) -> Result<Events> {

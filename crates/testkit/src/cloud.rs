@@ -143,7 +143,7 @@ impl Plan {
         format!(
             "[linux_bridge]\nphysical_interface_mappings = public:eth2\n[vxlan]\nenable_vxlan = true\n\
              local_ip = 10.99.0.{number}\nl2_population = {}\n[securitygroup]\nenable_security_group = true\n\
-             firewall_driver = {}\nfast_path = true\n",
+             firewall_driver = {}\n",
             self.l2_population, self.firewall
         )
     }

@@ -128,6 +128,8 @@ pub(super) async fn serve<K: Kernel>(
     let mut gaps = notifications.gaps();
     let links = kernel.links().await?;
     check(&config, &links, &kernel).await?;
+    let mut fast_path = FastPath::new(kernel.clone(), config.firewall.fast_path);
+    fast_path.take_over(&links);
     let firewall = Firewall::open(&config.firewall, config.system.root(), kernel.clone()).await;
     let firewall = firewall.map_err(|error| Error::Firewall(crate::chain(&error)))?;
     let mut heartbeat = Heartbeat::start(bus.clone(), report(&config), config.report_interval);
@@ -142,7 +144,7 @@ pub(super) async fn serve<K: Kernel>(
             .as_ref()
             .filter(|overlay| overlay.l2_population || overlay.needs_ends())
             .map(|_| Reconciler::new(Forwarder::new(kernel.clone()), Settings::default())),
-        fast_path: FastPath::new(kernel.clone(), config.firewall.fast_path),
+        fast_path,
         kernel,
         state: State::new(config),
         server: l2::Client::new(bus.clone()).with_timeout(PATIENCE),
@@ -370,6 +372,9 @@ impl<K: Kernel> Agent<K> {
     async fn hasten(&mut self) {
         let objects = self.reconciler.desired().objects();
         self.fast_path.update(objects, &self.firewall.bridges(), &self.bridges).await;
+        if self.reconciler.desired().is_complete() {
+            self.fast_path.clear_up();
+        }
         if self.firewall.is_settled() {
             self.fast_path.settle();
         }

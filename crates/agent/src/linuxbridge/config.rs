@@ -63,7 +63,7 @@ pub enum FirewallDriver {
 impl Default for Firewall {
     /// Upstream's: no driver.
     fn default() -> Self {
-        Self { driver: FirewallDriver::Noop, enable: true, ipset: true, tracking: true, fast_path: false }
+        Self { driver: FirewallDriver::Noop, enable: true, ipset: true, tracking: true, fast_path: true }
     }
 }
 

@@ -5,6 +5,10 @@
 //! ([`FastPath::suspend`], [`FastPath::settle`]). A device that goes, or goes elsewhere, makes it forget everything.
 //! Whatever is refused ends it, and packets take the long way.
 //!
+//! Its programs stay when the agent ends, and do nothing. The next agent has those of one that was killed stop before it
+//! touches a rule ([`FastPath::take_over`]), replaces them, and removes those that it has no use for
+//! ([`FastPath::clear_up`]).
+//!
 //! Only ports of instances and agents, and uplinks, in bridges that have a filtered port take part; of these none of which
 //! somebody looks by `tc` at what comes in, as libvirt does to limit an instance, for that would be passed by.
 
@@ -31,6 +35,8 @@ pub(super) struct FastPath<K: Kernel> {
     policed: BTreeSet<u32>,
     /// Devices that take part, with their bridge.
     attached: BTreeMap<u32, u32>,
+    /// Devices with programs of an agent before.
+    left: BTreeSet<u32>,
     is_running: bool,
 }
 
@@ -43,7 +49,30 @@ impl<K: Kernel> FastPath<K> {
             links: BTreeMap::new(),
             policed: BTreeSet::new(),
             attached: BTreeMap::new(),
+            left: BTreeSet::new(),
             is_running: false,
+        }
+    }
+
+    /// Has what an agent before left at any link do nothing any more. Called before the first rule is touched.
+    pub(super) fn take_over(&mut self, links: &[Link]) {
+        let links: Vec<u32> = links.iter().map(|link| link.index).collect();
+        match self.kernel.silence_flows(&links) {
+            Ok(left) => self.left = left,
+            Err(error) if self.is_on => self.give_up(&error),
+            // Whoever may not look could not leave anything either.
+            Err(error) => tracing::debug!("{}", crate::chain(&error)),
+        }
+    }
+
+    /// Removes what an agent before left and this one has no use for. Called once it is known what shall be.
+    pub(super) fn clear_up(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        for device in left.into_iter().filter(|device| !self.attached.contains_key(device)).collect::<Vec<_>>() {
+            match self.flows() {
+                Ok(flows) => flows.detach(device),
+                Err(error) => return self.give_up(&error),
+            }
         }
     }
 
@@ -70,7 +99,7 @@ impl<K: Kernel> FastPath<K> {
         let Some(flows) = &self.flows else { return };
         match flows.counts() {
             Ok(counts) => crate::metrics::sent_on(counts),
-            Err(error) => tracing::warn!("{}", crate::chain(&error)),
+            Err(error) => return self.give_up(&error),
         }
         // Who is policed now leaves with the next update.
         self.learn_policed().await;
@@ -114,27 +143,27 @@ impl<K: Kernel> FastPath<K> {
         let new: Vec<(u32, u32)> =
             wanted.into_iter().filter(|(device, _)| !self.attached.contains_key(device)).collect();
         for (device, bridge) in new {
-            match missing_is_fine(self.attach(device, bridge)) {
+            match self.flows().and_then(|flows| flows.attach(device, bridge)) {
                 Ok(()) => drop(self.attached.insert(device, bridge)),
                 Err(error) => return self.give_up(&error),
             }
         }
     }
 
-    fn attach(&mut self, device: u32, bridge: u32) -> kernel::Result<()> {
-        let flows = match &mut self.flows {
+    fn flows(&mut self) -> kernel::Result<&mut K::Flows> {
+        Ok(match &mut self.flows {
             Some(flows) => flows,
             none => none.insert(self.kernel.flows()?),
-        };
-        flows.attach(device, bridge)
+        })
     }
 
     /// Nothing is about to change: what passes now is the way of what follows.
     pub(super) fn settle(&mut self) {
-        if self.is_running || self.attached.is_empty() {
+        if self.is_running || self.flows.is_none() {
             return;
         }
-        let be_liberal = LIBERAL.into_iter().try_for_each(|parameter| self.be_liberal(parameter));
+        let parameters = LIBERAL.into_iter().filter(|_| !self.attached.is_empty());
+        let be_liberal = parameters.into_iter().try_for_each(|parameter| self.be_liberal(parameter));
         let running = be_liberal.and_then(|()| self.flows.as_mut().map_or(Ok(()), Flows::resume));
         match running {
             Ok(()) => self.is_running = true,
@@ -164,7 +193,7 @@ impl<K: Kernel> FastPath<K> {
         false
     }
 
-    /// Nothing is left of it: the kernel takes the programs away with what held them.
+    /// What is left of it does nothing.
     fn give_up(&mut self, error: &kernel::Error) {
         tracing::warn!("every packet is filtered by itself, for there is no fast path: {}", crate::chain(error));
         *self = Self::new(self.kernel.clone(), false);

@@ -84,7 +84,6 @@ impl Lab {
         config.system = machine.system.clone();
         config.firewall.driver = driver;
         config.firewall.tracking = tracking;
-        config.firewall.fast_path = true;
         Self { machine, root, server: Server::start(), network: NetworkId::random(), config }
     }
 

@@ -45,6 +45,25 @@ pub(super) struct Station {
     pub(super) heard: u64,
 }
 
+/// What says whether ways that are known hold.
+#[repr(C)]
+pub(super) struct Validity {
+    /// The generation that they must be of; 0 when none holds.
+    pub(super) generation: u64,
+    /// From when on none holds, in nanoseconds since the start, should nobody have looked after them until then.
+    pub(super) until: u64,
+}
+
+impl Validity {
+    pub(super) fn bytes(&self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        let (generation, until) = bytes.split_at_mut(size_of::<u64>());
+        generation.copy_from_slice(&self.generation.to_ne_bytes());
+        until.copy_from_slice(&self.until.to_ne_bytes());
+        bytes
+    }
+}
+
 /// Which counter is which.
 pub(super) const COUNT_SENT: u32 = 0;
 pub(super) const COUNT_LEARNT: u32 = 1;

@@ -22,7 +22,7 @@ use super::{
         Size::{self, Byte, Double, Half, Word},
         Test::{Different, Equal, Greater, Less, SharesBits},
     },
-    layout::{COUNT_LEARNT, COUNT_SENT, Flow, FlowKey, Station, StationKey},
+    layout::{COUNT_LEARNT, COUNT_SENT, Flow, FlowKey, Station, StationKey, Validity},
 };
 
 /// How long a flow is sent on without being looked at.
@@ -94,7 +94,7 @@ pub(super) struct Maps {
     pub(super) flows: OwnedFd,
     pub(super) stations: OwnedFd,
     pub(super) devices: OwnedFd,
-    pub(super) generation: OwnedFd,
+    pub(super) validity: OwnedFd,
     pub(super) counts: OwnedFd,
 }
 
@@ -133,8 +133,15 @@ impl Program {
 
     /// `to =` the generation that flows must be of; 0 when there is none.
     fn generation(&mut self, to: Register, maps: &Maps) {
-        self.first_value(to, maps.generation.as_raw_fd());
-        self.load(Double, to, to, 0);
+        self.first_value(to, maps.validity.as_raw_fd());
+        self.load(Double, to, to, offset_of!(Validity, generation) as i16);
+    }
+
+    /// Somebody must have looked after flows of late. `R0` is what time it is.
+    fn require_care(&mut self, maps: &Maps) {
+        self.first_value(R1, maps.validity.as_raw_fd());
+        self.load(Double, R1, R1, offset_of!(Validity, until) as i16);
+        self.jump_if(R0, Greater, R1, "go on");
     }
 
     /// `R7 =` the start and `R8 =` the end of the frame, which must have this many bytes.
@@ -241,6 +248,8 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<Instruction>, BadLabel> {
     let mut program = Program::default();
     let p = &mut program;
     p.set(R6, R1);
+    p.generation(R1, maps);
+    p.jump_if(R1, Equal, 0, "go on");
     p.open(header::ETHERNET);
     p.read_flow();
     p.load(Word, R1, R6, frame::DEVICE);
@@ -261,6 +270,7 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<Instruction>, BadLabel> {
     p.call(Call::Now);
     p.load(Double, R1, R7, of_flow(offset_of!(Flow, until)));
     p.jump_if(R0, Greater, R1, "go on");
+    p.require_care(maps);
     require_still_there(p, maps);
     p.count(maps, COUNT_SENT, "counted");
     p.set(R1, SENT_ON);
@@ -319,6 +329,7 @@ pub(super) fn egress(maps: &Maps) -> Result<Vec<Instruction>, BadLabel> {
     require_one_bridge(p, maps);
     p.call(Call::Now);
     p.store(Double, R10, NOW, R0);
+    p.require_care(maps);
     learn_station(p, maps);
     p.read_flow();
     learn_flow(p, maps);

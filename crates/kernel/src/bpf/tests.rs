@@ -2,6 +2,7 @@
 
 use std::{
     net::UdpSocket,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ struct Lab {
     netlink: Netlink,
     cache: FlowCache,
     taps: Vec<u32>,
+    master: u32,
 }
 
 /// A socket of an instance, at its address.
@@ -57,11 +59,36 @@ impl Lab {
             cache.attach(*tap, master).unwrap();
         }
         cache.resume().unwrap();
-        Self { machine, netlink, cache, taps }
+        let lab = Self { machine, netlink, cache, taps, master };
+        lab.eventually("the programs see all taps", || lab.programs().iter().all(|ids| ids.len() == 1));
+        lab
+    }
+
+    /// The programs at each tap and end of it.
+    fn programs(&self) -> Vec<Vec<u32>> {
+        let ends = || self.taps.iter().flat_map(|tap| [(*tap, Hook::Ingress), (*tap, Hook::Egress)]);
+        let programs = || ends().map(|(tap, hook)| syscall::attached(tap, hook).unwrap_or_default()).collect();
+        self.machine.system.root().run(programs).unwrap()
+    }
+
+    fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}, of {:?}", self.programs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn sockets(&self) -> [UdpSocket; 2] {
         [("one", 1), ("two", 2)].map(|(name, number)| socket(&self.machine.system.namespace(name), number))
+    }
+
+    fn set_validity(&self, bytes: &[u8]) {
+        let [ids, ..] = &self.programs()[..] else { panic!("there are programs") };
+        let maps = syscall::maps_of(&syscall::program_by_id(ids[0]).unwrap()).unwrap();
+        let maps = maps.into_iter().map(|id| syscall::map_by_id(id).unwrap());
+        let map = maps.into_iter().find(|map| syscall::map_info(map).unwrap().0 == VALIDITY);
+        syscall::set(&map.unwrap(), &0_u32.to_ne_bytes(), bytes).unwrap();
     }
 
     fn sent(&self) -> u64 {
@@ -94,6 +121,64 @@ async fn what_passed_once_is_sent_on_until_something_changes() {
     assert!(lab.cache.counts().unwrap().learnt >= learnt + 2, "what was known before does not count");
     lab.cache.detach(lab.taps[1]);
     assert_eq!(lab.exchange(&sockets, 5), 0, "one end is not ours any more");
+    lab.eventually("its programs go, and no others", || {
+        lab.programs().iter().map(Vec::len).eq([1, 1, 0, 0, 1, 1])
+    });
+    lab.cache.attach(lab.taps[1], lab.master).unwrap();
+    lab.eventually("it is ours again", || lab.exchange(&sockets, 5) > 0);
+}
+
+#[tokio::test]
+async fn what_nobody_looks_after_holds_no_longer() {
+    let lab = Lab::new().await;
+    let sockets = lab.sockets();
+    assert!(lab.exchange(&sockets, 20) >= 30);
+    // As if the one that did were gone, all but a moment, and the lease had ended.
+    let generation = lab.cache.last_generation;
+    let ended = Validity { generation, until: 1 }.bytes();
+    let began = Instant::now();
+    let sent = loop {
+        lab.set_validity(&ended);
+        let sent = lab.exchange(&sockets, 5);
+        if sent == 0 || began.elapsed() > Duration::from_secs(5) {
+            break sent;
+        }
+    };
+    assert_eq!(sent, 0);
+    lab.eventually("it is looked after each second", || lab.exchange(&sockets, 5) > 0);
+    drop(lab.cache.keeper);
+}
+
+#[tokio::test]
+async fn the_next_one_takes_over_what_one_before_left() {
+    let mut lab = Lab::new().await;
+    let root = lab.machine.system.root();
+    let sockets = lab.sockets();
+    assert!(lab.exchange(&sockets, 20) >= 30);
+    let taps = BTreeSet::from_iter(lab.taps.iter().copied());
+    let mut asked = lab.taps.clone();
+    asked.extend([lab.master, 4_000_000]);
+    assert_eq!(FlowCache::silence(&root, &asked).unwrap(), taps);
+    let (sent, left) = (lab.sent(), lab.programs());
+    // That the one before may be at work still does not matter but for the lease, which it renews each second.
+    let mut next = FlowCache::open(&root).unwrap();
+    std::mem::swap(&mut next, &mut lab.cache);
+    drop(next);
+    lab.exchange(&sockets, 5);
+    assert_eq!(lab.programs(), left, "they stay");
+    for tap in lab.taps.clone() {
+        lab.cache.attach(tap, lab.master).unwrap();
+    }
+    assert!(sent > 0 && lab.sent() == 0);
+    lab.cache.resume().unwrap();
+    lab.eventually("the next one is at work", || lab.exchange(&sockets, 5) > 0);
+    lab.eventually("its programs have taken their places", || {
+        let now = lab.programs();
+        now.iter().zip(&left).all(|(now, left)| now.len() == 1 && now != left)
+    });
+    let two = [lab.taps[1]];
+    lab.cache.detach(two[0]);
+    lab.eventually("it takes them away", || FlowCache::silence(&root, &two).unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -270,8 +355,37 @@ async fn a_device_that_went_takes_nothing_with_it() {
     lab.cache.detach(lab.taps[2]);
     assert!(lab.exchange(&sockets, 10) > 10, "the others go on");
     let gone = lab.taps[2];
-    let refused = lab.cache.attach(gone, 1).unwrap_err();
-    assert!(refused.is_missing(), "{refused}");
+    lab.cache.attach(gone, lab.master).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    lab.cache.resume().expect("that it has gone is no failure");
+    assert!(lab.exchange(&sockets, 10) > 10, "the others go on");
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_beside_its_callers_they_are_told() {
+    let mut lab = Lab::new().await;
+    let sockets = lab.sockets();
+    assert!(lab.exchange(&sockets, 10) > 10);
+    // Every device has room for so many programs only.
+    let maps = maps().unwrap();
+    let load = || syscall::program("isospin_other", &program::egress(&maps).unwrap()).unwrap();
+    let others: Vec<_> = (0..64).map(|_| load()).collect();
+    let home = lab.machine.system.root();
+    let lo = home.run(|| others.iter().take_while(|it| syscall::attach(it.as_fd(), 1, Hook::Egress).is_ok()).count());
+    assert!(lo.unwrap() < others.len());
+    lab.cache.attach(1, lab.master).unwrap();
+    let began = Instant::now();
+    let refused = loop {
+        match lab.cache.resume() {
+            Err(error) => break error,
+            Ok(()) => assert!(began.elapsed() < Duration::from_secs(20)),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(refused.to_string().contains("the packets of device 1"), "{refused}");
+    lab.cache.counts().unwrap_err();
+    sockets[0].send_to(b"still", ("10.0.0.2", PORT)).unwrap();
+    sockets[1].recv_from(&mut [0; 16]).expect("packets take the long way");
 }
 
 #[tokio::test]
@@ -280,8 +394,14 @@ async fn without_the_cache_all_goes_on_the_long_way() {
     let sockets = lab.sockets();
     assert!(lab.exchange(&sockets, 10) > 10);
     let Lab { machine, cache, .. } = lab;
+    let counts = cache.counts().unwrap();
+    let map = cache.counts.try_clone().unwrap();
     drop(cache);
+    let mut sent = vec![0; 8 * possible_cpus()];
     assert!(ping(&machine.system.namespace("one"), "10.0.0.2".parse().unwrap(), 3));
     sockets[0].send_to(b"still", ("10.0.0.2", PORT)).unwrap();
     sockets[1].recv_from(&mut [0; 16]).unwrap();
+    syscall::get(&map, &COUNT_SENT.to_ne_bytes(), &mut sent).unwrap();
+    let sent: u64 = sent.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).sum();
+    assert_eq!(sent, counts.sent, "and none by what is left of it");
 }

@@ -52,6 +52,7 @@ impl World {
         let bridges = bridges.map(|link| (link.index, link.name.clone())).collect();
         self.fast_path.scan(&links);
         self.fast_path.update(&self.objects, &self.filtered, &bridges).await;
+        self.fast_path.clear_up();
         self.fast_path.settle();
         self.host.take_changes()
     }
@@ -128,9 +129,34 @@ async fn whatever_the_kernel_refuses_ends_it() {
     world.tap("tap1", "brq1").await;
     world.host.fail("queueing", Errno::EAGAIN, 1);
     assert_eq!(world.update().await, [""; 0], "links came and went");
-    world.host.fail("attach flows", Errno::ENODEV, 1);
     assert!(world.update().await.contains(&"open flows".to_owned()));
-    assert!(world.fast_path.flows.is_some(), "a device that has just gone is no reason");
+}
+
+#[tokio::test]
+async fn what_an_agent_before_left_is_taken_over_or_removed() {
+    for (is_on, is_allowed) in [(true, true), (false, true), (true, false), (false, false)] {
+        let mut world = World::new().await;
+        world.fast_path = FastPath::new(world.host.kernel(), is_on);
+        let (one, two) = (world.tap("tap1", "brq1").await, world.tap("tap2", "brq2").await);
+        world.host.leave_flows(one);
+        world.host.leave_flows(two);
+        if !is_allowed {
+            world.host.fail("silence flows", Errno::EPERM, 1);
+        }
+        world.fast_path.take_over(&world.host.kernel().links().await.unwrap());
+        let flows = |changes: Vec<String>| -> Vec<String> {
+            changes.into_iter().filter(|change| change.contains("flows of")).collect()
+        };
+        let attach = format!("attach flows of {one} in {}", world.index("brq1").await);
+        let detach = |device: u32| format!("detach flows of {device}");
+        let expected = match (is_on, is_allowed) {
+            (true, true) => vec![attach, detach(two)],
+            (false, true) => vec![detach(one), detach(two)],
+            (_, false) => vec![],
+        };
+        assert_eq!(flows(world.update().await), expected, "{is_on} {is_allowed}");
+        assert_eq!(flows(world.update().await), [""; 0], "once");
+    }
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub(super) static GROUPS: &[Group] = &[
             text("firewall_driver")
                 .help("Firewall of this host: auto, iptables, nftables, noop, or one of upstream's class paths."),
             boolean("enable_ipset", true).help("Whether remote groups become sets instead of a rule for each address."),
-            boolean("fast_path", false)
+            boolean("fast_path", true)
                 .help("Whether packets of flows that just passed are not filtered one by one, where the kernel can."),
             list("permitted_ethertypes").help("Further Ethernet types that may pass: 0x4008.").idle(),
         ],
