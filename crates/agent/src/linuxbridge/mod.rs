@@ -31,10 +31,11 @@
 //! | chains of ebtables | `neutronMAC-`, `neutronARP-` and a tap | yes | yes | likewise |
 //! | sets of ipset | their names begin with `NIPv4` or `NIPv6` | yes | members | when no rule refers to them |
 //! | table `bridge isospin_ports` of nftables | by its name | yes | yes | with the last port |
-//! | programs `isospin_ingress` and `isospin_egress` of taps and uplinks, their maps | this process holds them | yes | no | with the filtered ports of the bridge, or with this process |
+//! | programs `isospin_ingress` and `isospin_egress` of taps and uplinks, their maps | by their names | replaced | yes | with the filtered ports of the bridge; when this process ends they stay, and do nothing |
 //!
-//! What upstream's agent does that this one does not: QoS. What passes to and from ports is [`firewall`]'s, and [`fast_path`], where it is switched on, saves it most of the packets. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap` leaves
-//! that to us.
+//! What upstream's agent does that this one does not: QoS. What passes to and from ports is [`firewall`]'s, and [`fast_path`]
+//! saves it most of the packets. Instances' taps that are in no bridge are wired too, since a hypervisor that plugs by `tap`
+//! leaves that to us.
 
 mod agent;
 pub mod config;
