@@ -43,7 +43,7 @@ const FLOWS: u32 = 65_536;
 /// Ethernet addresses, as seen from each device that somebody behind it was heard at.
 const STATIONS: u32 = 65_536;
 const DEVICES: u32 = 16_384;
-/// The map of which one cache tells another's from its own.
+/// The name of the map that says whether what programs know holds, by which they are found whoever left them.
 const VALIDITY: &str = "isospin_gen";
 
 /// What a cache has done.

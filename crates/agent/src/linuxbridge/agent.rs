@@ -11,42 +11,39 @@
 //! Everything that came in while a pass or a question was under way is taken together, so that a hundred taps that
 //! appear at once cost a handful of questions.
 
+mod question;
+mod start;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     future::Future,
     time::Duration,
 };
 
 use kernel::{Event, Events, Kernel, Kind, Link, LinkChange};
-use oslo::{
-    context::Context,
-    messaging::{Bus, CallError, Listener},
-};
+use oslo::messaging::{Bus, Listener};
 use reconcile::{Driver, Reconciler, Settings};
-use rpc::{
-    l2::{self, Details, Device, DeviceList, Tunnels},
-    l2_agent, l2_population,
-    reports::AgentState,
-    security_group::{self, SecurityGroupInfo},
-};
-use serde_json::{Map, Value, json};
+use rpc::{l2, security_group};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tracing::Instrument;
-use types::{NetworkId, NetworkType, device};
+use types::{NetworkId, device};
 
+use self::{
+    question::{Answer, Groups},
+    start::{agent_id, check, report, topics},
+};
 use super::{
     Config, Error,
     driver::Wiring,
     fast_path::FastPath,
     firewall::Firewall,
     forwarding::{Forwarder, has_entries},
-    mode,
     notification::{Hint, hint},
     object::{Actual, Key},
-    state::{News, State},
+    state::State,
 };
 use crate::report::Heartbeat;
 
@@ -60,27 +57,6 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 const REREAD: Duration = Duration::from_millis(20);
 /// How long an answer is waited for. The loop goes on meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many devices are asked for, or told of, in one message.
-const CHUNK: usize = 250;
-
-/// What a server's answer, on its task, brings back to the loop.
-enum Answer {
-    Details(Vec<String>, Result<(Vec<Details>, SecurityGroupInfo), CallError>),
-    Groups(BTreeSet<String>, Result<SecurityGroupInfo, CallError>),
-    Told(News, Result<DeviceList, CallError>),
-    Network(NetworkId, bool),
-    Tunnels(Result<Tunnels, CallError>),
-}
-
-/// Questions about groups that changed.
-struct Groups {
-    server: security_group::Client,
-    /// Groups to ask about.
-    due: BTreeSet<String>,
-    /// Groups of which it was said, while details were asked for, that they changed: the answer may be older than that.
-    doubtful: BTreeSet<String>,
-    asking: bool,
-}
 
 struct Agent<K: Kernel> {
     kernel: K,
@@ -149,12 +125,7 @@ pub(super) async fn serve<K: Kernel>(
         state: State::new(config),
         server: l2::Client::new(bus.clone()).with_timeout(PATIENCE),
         firewall,
-        groups: Groups {
-            server: security_group::Client::new(bus).with_timeout(PATIENCE),
-            due: BTreeSet::new(),
-            doubtful: BTreeSet::new(),
-            asking: false,
-        },
+        groups: Groups::new(security_group::Client::new(bus).with_timeout(PATIENCE)),
         answers,
         asking: false,
         telling: false,
@@ -284,12 +255,7 @@ impl<K: Kernel> Agent<K> {
 
     fn take_hint(&mut self, hint: Hint) {
         match hint {
-            Hint::Groups(ids) => {
-                if self.asking {
-                    self.groups.doubtful.extend(ids.iter().cloned());
-                }
-                self.groups.due.extend(ids);
-            }
+            Hint::Groups(ids) => self.groups.changed(ids, self.asking),
             other => self.state.hint(other),
         }
     }
@@ -426,143 +392,6 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Asks for the details of new devices, and after networks of bridges that nobody uses. One question at a time.
-    fn ask(&mut self) {
-        if self.asking {
-            return;
-        }
-        for network in self.state.take_doubtful_networks() {
-            let (server, answers) = (self.server.clone(), self.answers.clone());
-            let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
-            tokio::spawn(async move {
-                let answer = server.get_network_details(&Context::admin(), network, id, host).await;
-                let gone =
-                    matches!(answer, Err(CallError::Remote(failure)) if failure.class.starts_with("NetworkNotFound"));
-                tracing::debug!(%network, gone, "asked after the network of an unused bridge");
-                let _ = answers.send(Answer::Network(network, gone)).await;
-            });
-        }
-        self.ask_for_tunnels();
-        let devices = self.state.take_questions(CHUNK, Instant::now());
-        if devices.is_empty() {
-            return;
-        }
-        self.asking = true;
-        let (server, answers) = (self.server.clone(), self.answers.clone());
-        let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
-        let groups = self.firewall.is_on().then(|| self.groups.server.clone());
-        tokio::spawn(async move {
-            let names = devices.iter().map(|name| Device::from(name.as_str())).collect();
-            let answer = match server.get_devices_details_list(&Context::admin(), names, id, host).await {
-                Ok(details) => info_for(groups, &details).await.map(|info| (details, info)),
-                Err(error) => Err(error),
-            };
-            let _ = answers.send(Answer::Details(devices, answer)).await;
-        });
-    }
-
-    /// Tells where this host's tunnels start and asks where those of all others do.
-    fn ask_for_tunnels(&mut self) {
-        let Some(end) = self.state.take_tunnel_question(Instant::now()) else { return };
-        let (server, answers, host) = (self.server.clone(), self.answers.clone(), Some(self.host.clone()));
-        tokio::spawn(async move {
-            let overlay = Some(NetworkType::Vxlan.as_str().to_owned());
-            let answer = server.tunnel_sync(&Context::admin(), Some(end.to_string()), overlay, host).await;
-            let _ = answers.send(Answer::Tunnels(answer)).await;
-        });
-    }
-
-    /// Asks what changed of groups, by as few devices as have to do with them. One question at a time.
-    fn ask_groups(&mut self) {
-        if self.groups.asking || self.groups.due.is_empty() || !self.firewall.is_on() {
-            return;
-        }
-        let due = std::mem::take(&mut self.groups.due);
-        let devices = self.firewall.devices_for(&due.iter().cloned().collect::<Vec<_>>());
-        if devices.is_empty() {
-            return;
-        }
-        self.groups.asking = true;
-        let (server, answers) = (self.groups.server.clone(), self.answers.clone());
-        tokio::spawn(async move {
-            let devices = devices.into_iter().collect();
-            let answer = server.security_group_info_for_devices(&Context::admin(), devices, call_version()).await;
-            let _ = answers.send(Answer::Groups(due, answer)).await;
-        });
-    }
-
-    /// Tells of devices that are wired, and of those that went.
-    fn tell(&mut self) {
-        if self.telling {
-            return;
-        }
-        let news = self.state.take_news(CHUNK);
-        if news.is_empty() {
-            return;
-        }
-        self.telling = true;
-        let (server, answers) = (self.server.clone(), self.answers.clone());
-        let (id, host) = (Some(self.id.clone()), Some(self.host.clone()));
-        let refresh = Some(news.refresh || !self.told_once);
-        tokio::spawn(async move {
-            let devices = |names: &[String]| Some(names.iter().map(|name| Device::from(name.as_str())).collect());
-            let (up, down) = (devices(&news.up), devices(&news.down));
-            let answer = server.update_device_list(&Context::admin(), up, down, id, host, refresh).await;
-            let _ = answers.send(Answer::Told(news, answer)).await;
-        });
-    }
-
-    fn take_answer(&mut self, answer: Answer) {
-        let failed = match answer {
-            Answer::Details(asked, answer) => {
-                self.asking = false;
-                self.groups.due.append(&mut self.groups.doubtful);
-                let names: BTreeSet<String> = asked.iter().cloned().collect();
-                let (answer, info) = match answer {
-                    Ok((details, info)) => (Ok(details), Some(info)),
-                    Err(error) => (Err(error), None),
-                };
-                let failed = self.state.take_details(asked, answer, Instant::now());
-                if let Some(info) = info.filter(|_| self.firewall.is_on()) {
-                    self.firewall.take_ports(&self.state.ports(&names), &info);
-                }
-                failed
-            }
-            Answer::Groups(asked, answer) => {
-                self.groups.asking = false;
-                match answer {
-                    Ok(info) => {
-                        self.firewall.take_groups(&info);
-                        None
-                    }
-                    Err(error) => {
-                        self.groups.due.extend(asked);
-                        Some(error)
-                    }
-                }
-            }
-            Answer::Told(news, answer) => {
-                self.telling = false;
-                self.told_once |= answer.is_ok();
-                self.state.take_told(news, answer)
-            }
-            Answer::Tunnels(answer) => {
-                self.state.take_tunnels(answer);
-                None
-            }
-            Answer::Network(network, gone) => {
-                if gone {
-                    self.state.hint(Hint::NetworkDeleted(network));
-                }
-                None
-            }
-        };
-        if let Some(error) = failed {
-            tracing::warn!("the server does not answer: {}", crate::chain(&error));
-            self.quiet_until = Instant::now() + RETRY;
-        }
-    }
-
     fn next_pass(&self) -> Instant {
         self.reconciler.next_pass().max(self.no_pass_until)
     }
@@ -579,7 +408,7 @@ impl<K: Kernel> Agent<K> {
         if let Some(question) = self.state.next_question().filter(|_| !self.asking) {
             next = next.min(question.max(self.quiet_until));
         }
-        if !self.groups.due.is_empty() && !self.groups.asking && self.firewall.is_on() {
+        if self.groups.is_due() && self.firewall.is_on() {
             next = next.min(self.quiet_until);
         }
         next = self.firewall.next_time().map_or(next, |time| next.min(time));
@@ -588,26 +417,6 @@ impl<K: Kernel> Agent<K> {
         }
         self.state.next_time(Instant::now()).map_or(next, |time| next.min(time))
     }
-}
-
-/// What a firewall needs to know of the ports among these devices.
-async fn info_for(server: Option<security_group::Client>, details: &[Details]) -> Result<SecurityGroupInfo, CallError> {
-    let device = |details: &Details| match details {
-        Details::Port(port) => Some(port.device.clone()),
-        Details::Absent { .. } => None,
-    };
-    let devices: Vec<String> = details.iter().filter_map(device).collect();
-    match server {
-        Some(server) if !devices.is_empty() => {
-            server.security_group_info_for_devices(&Context::admin(), devices, call_version()).await
-        }
-        _ => Ok(SecurityGroupInfo::default()),
-    }
-}
-
-/// From this version on members come with their MACs.
-fn call_version() -> Option<String> {
-    Some("1.3".to_owned())
 }
 
 /// The next notification that concerns this agent; what cannot be read is noted and skipped.
@@ -623,77 +432,12 @@ async fn notification(listener: &mut Listener) -> Hint {
     }
 }
 
-/// The topics that concern a host with this configuration.
-fn topics(config: &Config) -> Vec<&'static str> {
-    let mut topics = l2_agent::LINUX_BRIDGE_TOPICS.to_vec();
-    if let Some(overlay) = &config.vxlan {
-        topics.extend(overlay.l2_population.then_some(l2_population::TOPIC));
-        topics.extend([l2_agent::TUNNEL_UPDATE, l2_agent::TUNNEL_DELETE].into_iter().filter(|_| overlay.needs_ends()));
-    }
-    topics
-}
-
 /// Wants these objects and no others.
 fn set_all<D: Driver>(reconciler: &mut Reconciler<D>, wanted: BTreeMap<D::Key, D::Wanted>) {
     let unset: Vec<D::Key> =
         reconciler.desired().objects().keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
     unset.iter().for_each(|key| reconciler.unset(key));
     wanted.into_iter().for_each(|(key, wanted)| reconciler.set(key, wanted));
-}
-
-/// What the operator set must fit this host.
-async fn check(config: &Config, links: &[Link], kernel: &impl Kernel) -> Result<(), Error> {
-    let file = || config.source.as_ref().map(|file| format!(" in {file}")).unwrap_or_default();
-    let exists = |name: &str, bridge: bool| {
-        links.iter().any(|link| link.name == name && (!bridge || matches!(link.kind, Kind::Bridge(_))))
-    };
-    let mappings = [
-        ("physical_interface_mappings", &config.physical_interface_mappings, false, "interface"),
-        ("bridge_mappings", &config.bridge_mappings, true, "bridge"),
-    ];
-    for (option, mappings, bridge, what) in mappings {
-        if let Some((network, name)) = mappings.iter().find(|(_, name)| !exists(name, bridge)) {
-            return Err(Error::Mapping { option, file: file(), network: network.clone(), what, name: name.clone() });
-        }
-    }
-    if let Some(overlay) = &config.vxlan {
-        let addresses = kernel.addresses().await?;
-        let Some(address) = addresses.iter().find(|address| address.net.addr() == overlay.local_ip) else {
-            return Err(Error::LocalIp { file: file(), address: overlay.local_ip });
-        };
-        mode::check(kernel, overlay, links, address.link).await?;
-    }
-    Ok(())
-}
-
-/// The name by which upstream's agent calls itself: `lb` and a MAC of the host.
-fn agent_id(config: &Config, links: &[Link]) -> String {
-    let bridge = config.bridge_mappings.values().find_map(|name| links.iter().find(|link| link.name == *name));
-    let first = links.iter().filter(|link| link.mac.is_some_and(|mac| mac.0 != [0; 6])).min_by_key(|link| link.index);
-    let mac = bridge.or(first).and_then(|link| link.mac).map(|mac| mac.to_string()).unwrap_or_default();
-    format!("lb{}", mac.replace(':', ""))
-}
-
-fn report(config: &Config) -> AgentState {
-    let mut configurations = Map::new();
-    let mut set = |key: &str, value: Value| drop(configurations.insert(key.to_owned(), value));
-    set("extensions", json!(config.extensions));
-    set("bridge_mappings", json!(config.bridge_mappings));
-    set("interface_mappings", json!(config.physical_interface_mappings));
-    set("devices", json!(0));
-    if let Some(overlay) = &config.vxlan {
-        set("tunneling_ip", json!(overlay.local_ip));
-        set("tunnel_types", json!(["vxlan"]));
-        set("l2_population", json!(overlay.l2_population));
-    }
-    AgentState {
-        binary: "neutron-linuxbridge-agent".to_owned(),
-        host: config.host.clone(),
-        topic: "N/A".to_owned(),
-        agent_type: types::agent::kind::LINUX_BRIDGE.to_owned(),
-        configurations,
-        ..AgentState::default()
-    }
 }
 
 #[cfg(test)]

@@ -121,9 +121,7 @@ async fn what_passed_once_is_sent_on_until_something_changes() {
     assert!(lab.cache.counts().unwrap().learnt >= learnt + 2, "what was known before does not count");
     lab.cache.detach(lab.taps[1]);
     assert_eq!(lab.exchange(&sockets, 5), 0, "one end is not ours any more");
-    lab.eventually("its programs go, and no others", || {
-        lab.programs().iter().map(Vec::len).eq([1, 1, 0, 0, 1, 1])
-    });
+    lab.eventually("its programs go, and no others", || lab.programs().iter().map(Vec::len).eq([1, 1, 0, 0, 1, 1]));
     lab.cache.attach(lab.taps[1], lab.master).unwrap();
     lab.eventually("it is ours again", || lab.exchange(&sockets, 5) > 0);
 }

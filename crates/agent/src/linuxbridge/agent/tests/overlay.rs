@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use kernel::{Address, Forwarding, Vxlan, neighbour::FLOOD};
+use oslo::context::Context;
 use rpc::l2_population::{Entries, NetworkEntries};
 use types::Mac;
 
