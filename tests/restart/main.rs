@@ -130,7 +130,7 @@ fn five_hundred_ports_a_hundred_networks_and_fifty_routers() {
     let mut scene = Scene::build(&program, &configuration(), size).unwrap();
     println!("{size:?} made in {:.1} s", began.elapsed().as_secs_f64());
     if configuration().contains("fast_path = true") {
-        until_all_take_part(&scene).unwrap();
+        until_all_take_part(&scene, size.ports);
         println!("all take part in the fast path after {:.1} s", began.elapsed().as_secs_f64());
     }
     let before = everything(&scene).unwrap();
@@ -146,13 +146,15 @@ fn five_hundred_ports_a_hundred_networks_and_fifty_routers() {
     assert_eq!(lost, 0);
 }
 
-/// The programs of the fast path are put at one port after the other.
-fn until_all_take_part(scene: &Scene) -> Result<()> {
+/// Waits until the programs of the fast path are at all ports, to which they are put one after the other.
+fn until_all_take_part(scene: &Scene, ports: usize) {
     let client = Client::new(METRICS, scene.host.root());
-    let is_true = |page: &str| value(page, &of_agent("isospin_fast_path", "devices", "linuxbridge")) >= Some(500.0);
-    scene.host.until("all ports take part in the fast path", || {
-        Ok(client.send("GET", "/metrics", &[], None).is_ok_and(|answer| is_true(&answer.text())))
-    })
+    let devices = of_agent("isospin_fast_path", "devices", "linuxbridge");
+    let all = || {
+        let page = client.send("GET", "/metrics", &[], None).map(|answer| answer.text()).unwrap_or_default();
+        value(&page, &devices).is_some_and(|devices| devices as usize >= ports)
+    };
+    assert!(testkit::wait::until(Duration::from_secs(300), all), "all ports take part in the fast path");
 }
 
 fn markdown(restarts: &[Restart], changed: usize) -> String {
