@@ -1,6 +1,8 @@
 //! Telling neighbours where an address is now: a gratuitous ARP for IPv4, an unsolicited neighbour advertisement for
 //! IPv6. Who had learnt another Ethernet address for it forgets that at once instead of after minutes.
 //!
+//! And asking where they are, once more than the kernel does, which asks only every second: see [`ask`].
+//!
 //! The frames are built here and sent by a packet socket opened inside the namespace, so neither `arping` nor a duplicate
 //! address detection that has not ended yet stands in the way.
 
@@ -34,13 +36,28 @@ const NEXT_HEADER_ICMPV6: u8 = 58;
 /// IPv4 both are sent.
 pub fn announce(namespace: &Namespace, device: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()> {
     let frames: Vec<Vec<u8>> = addresses.iter().flat_map(|address| frames(mac, *address)).collect();
-    let sent = namespace.run(|| {
+    send_all(namespace, device, &frames)?.map_err(|error| Error::io("announce addresses on", device, &error))
+}
+
+/// Asks the neighbours of a device for addresses, each from one of its own of the same family. The kernel takes the answers
+/// for those to its own questions.
+pub fn ask(namespace: &Namespace, device: &str, mac: Mac, questions: &[(IpAddr, IpAddr)]) -> Result<()> {
+    let question = |(from, to): &(IpAddr, IpAddr)| match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Some(arp(mac, *from, *to, ARP_REQUEST)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => Some(solicitation(mac, *from, *to)),
+        _ => None,
+    };
+    let frames: Vec<Vec<u8>> = questions.iter().filter_map(question).collect();
+    send_all(namespace, device, &frames)?.map_err(|error| Error::io("ask neighbours on", device, &error))
+}
+
+fn send_all(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) -> Result<io::Result<()>> {
+    namespace.run(|| {
         let index = if_nametoindex(device).map_err(io::Error::from)?;
         // Protocol 0: it is to send only, and hears nothing.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
         frames.iter().try_for_each(|frame| send(&socket, index, frame))
-    })?;
-    sent.map_err(|error| Error::io("announce addresses on", device, &error))
+    })
 }
 
 #[allow(unsafe_code)]
@@ -70,7 +87,8 @@ fn send(socket: &OwnedFd, index: u32, frame: &[u8]) -> io::Result<()> {
 
 fn frames(mac: Mac, address: IpAddr) -> Vec<Vec<u8>> {
     match address {
-        IpAddr::V4(address) => vec![arp(mac, address, ARP_REQUEST), arp(mac, address, ARP_REPLY)],
+        // Both the sender and the target are the address itself.
+        IpAddr::V4(address) => [ARP_REQUEST, ARP_REPLY].map(|kind| arp(mac, address, address, kind)).into(),
         IpAddr::V6(address) => vec![advertisement(mac, address)],
     }
 }
@@ -83,16 +101,15 @@ fn ethernet(to: Mac, from: Mac, ethertype: u16) -> Vec<u8> {
     frame
 }
 
-/// Both the sender and the target are the address itself.
-fn arp(mac: Mac, address: Ipv4Addr, operation: u16) -> Vec<u8> {
+fn arp(mac: Mac, from: Ipv4Addr, to: Ipv4Addr, operation: u16) -> Vec<u8> {
     let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
     // Ethernet and IPv4, with addresses of 6 and 4 bytes.
     frame.extend([0, 1, 8, 0, 6, 4]);
     frame.extend(operation.to_be_bytes());
     frame.extend(mac.0);
-    frame.extend(address.octets());
+    frame.extend(from.octets());
     frame.extend(if operation == ARP_REPLY { mac.0 } else { [0; 6] });
-    frame.extend(address.octets());
+    frame.extend(to.octets());
     // The shortest frame that Ethernet has.
     frame.resize(60, 0);
     frame
@@ -104,16 +121,31 @@ fn advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
     message.extend(address.octets());
     message.extend([2, 1]);
     message.extend(mac.0);
-    let sum = checksum(address, ALL_NODES, &message).to_be_bytes();
+    icmpv6((mac, address), (ALL_NODES_MAC, ALL_NODES), message)
+}
+
+/// To the group that whoever has the address is in.
+fn solicitation(mac: Mac, from: Ipv6Addr, of: Ipv6Addr) -> Vec<u8> {
+    let [.., a, b, c] = of.octets();
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(of.octets());
+    message.extend([1, 1]);
+    message.extend(mac.0);
+    icmpv6((mac, from), (Mac([0x33, 0x33, 0xff, a, b, c]), group), message)
+}
+
+fn icmpv6(from: (Mac, Ipv6Addr), to: (Mac, Ipv6Addr), mut message: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(from.1, to.1, &message).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
 
-    let mut frame = ethernet(ALL_NODES_MAC, mac, ETHERTYPE_IPV6);
+    let mut frame = ethernet(to.0, from.0, ETHERTYPE_IPV6);
     frame.extend([0x60, 0, 0, 0]);
     frame.extend((message.len() as u16).to_be_bytes());
     // A hop limit of 255 says that no router has passed it on.
     frame.extend([NEXT_HEADER_ICMPV6, 255]);
-    frame.extend(address.octets());
-    frame.extend(ALL_NODES.octets());
+    frame.extend(from.1.octets());
+    frame.extend(to.1.octets());
     frame.extend(message);
     frame
 }
@@ -142,7 +174,8 @@ mod tests {
 
     #[test]
     fn an_arp_tells_the_address_to_all() {
-        let frame = arp(MAC, Ipv4Addr::new(203, 0, 113, 5), ARP_REPLY);
+        let address = Ipv4Addr::new(203, 0, 113, 5);
+        let frame = arp(MAC, address, address, ARP_REPLY);
         assert_eq!(frame.len(), 60);
         assert_eq!(frame[..6], [0xff; 6]);
         assert_eq!(frame[12..22], [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2]);
@@ -157,6 +190,17 @@ mod tests {
         assert_eq!(frame.len(), 14 + 40 + 32);
         // Over a message with its own checksum in place, the sum is nought.
         assert_eq!(checksum(address, ALL_NODES, &frame[54..]), 0);
+    }
+
+    #[test]
+    fn a_solicitation_goes_to_the_group_of_the_address() {
+        let (own, of): (Ipv6Addr, Ipv6Addr) =
+            ("2001:db8::1".parse().unwrap(), "2001:db8::1:2345:6789".parse().unwrap());
+        let frame = solicitation(MAC, own, of);
+        assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x45, 0x67, 0x89]);
+        let group: Ipv6Addr = "ff02::1:ff45:6789".parse().unwrap();
+        assert_eq!(frame[38..54], group.octets());
+        assert_eq!(checksum(own, group, &frame[54..]), 0);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -338,6 +339,11 @@ impl Kernel for FakeKernel {
     fn announce(&self, link: &str, _: Mac, addresses: &[IpAddr]) -> Result<()> {
         let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         self.ask("announce", &format!("{addresses} on {link}"), |_, _| Ok(()))
+    }
+
+    async fn ask_again(&self, link: &str, _: Mac, _: &[IpNet]) -> Result<()> {
+        // Nobody is reached, so nobody is asked for.
+        self.see("ask neighbours on", link, |_| ())
     }
 
     fn connections_retain(&self, _: u8, _: impl Fn(&Connection) -> bool + Send) -> Result<usize> {

@@ -8,11 +8,12 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
 use types::Mac;
 
 use crate::{
-    Address, Events, FlowCache, Flows, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink, Result,
-    Route, System, announce,
+    Address, Error, Events, FlowCache, Flows, Forwarding, Link, LinkChange, Namespace, Neighbour, Netlink, NewLink,
+    Result, Route, System, announce,
     conntrack::{self, Connection},
     nft::{self, NftError},
     sysctl,
@@ -66,6 +67,8 @@ pub trait Kernel: Clone + Send + Sync + 'static {
     fn sysctls(&self, keys: &[String]) -> Result<BTreeMap<String, String>>;
     /// Tells the neighbours of a link that these addresses are at its Ethernet address.
     fn announce(&self, link: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()>;
+    /// Asks again for the neighbours of a link with these addresses that have not answered.
+    fn ask_again(&self, link: &str, mac: Mac, own: &[IpNet]) -> impl Future<Output = Result<()>> + Send;
     /// Has the kernel forget the tracked connections of a family (4 or 6) that `keep` does not want, and says how many.
     fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize>;
     /// A cache of the ways of flows, without devices and suspended.
@@ -194,6 +197,13 @@ impl Kernel for Netlink {
 
     fn announce(&self, link: &str, mac: Mac, addresses: &[IpAddr]) -> Result<()> {
         announce::announce(self.namespace(), link, mac, addresses)
+    }
+
+    async fn ask_again(&self, link: &str, mac: Mac, own: &[IpNet]) -> Result<()> {
+        let Some(found) = self.link(link).await? else { return Err(Error::missing("find link", link)) };
+        let from = |to: IpAddr| own.iter().find(|net| net.contains(&to)).map(|net| (net.addr(), to));
+        let questions: Vec<_> = self.unanswered(found.index).await?.into_iter().filter_map(from).collect();
+        if questions.is_empty() { Ok(()) } else { announce::ask(self.namespace(), link, mac, &questions) }
     }
 
     fn connections_retain(&self, ip_version: u8, keep: impl Fn(&Connection) -> bool + Send) -> Result<usize> {

@@ -122,6 +122,19 @@ impl Netlink {
         Ok(neighbours)
     }
 
+    /// The addresses that somebody wants to reach on a link and that nobody has answered for yet.
+    pub async fn unanswered(&self, link: u32) -> Result<Vec<IpAddr>> {
+        let open = u16::from(NeighbourState::Incomplete) | u16::from(NeighbourState::Failed);
+        let mut addresses = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let answers = self.listing(family, "neighbours").await?;
+            let of_link = answers.iter().filter(|entry| entry.header.ifindex == link);
+            let asked = of_link.filter(|entry| u16::from(entry.header.state) & open != 0);
+            addresses.extend(asked.filter_map(|entry| attributes(entry).1));
+        }
+        Ok(addresses)
+    }
+
     /// Adds a neighbour, or gives the one with its address another MAC. One with an IPv6 address needs a link on which
     /// IPv6 is enabled.
     pub async fn neighbour_set(&self, neighbour: &Neighbour) -> Result<()> {

@@ -20,7 +20,7 @@ use kernel::{
 };
 use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::Instant};
-use types::{Mac, RouterId, device};
+use types::{RouterId, device};
 
 use super::{
     config::Config,
@@ -307,9 +307,9 @@ impl<H: Host> Driver<H> {
 
     /// Tells the neighbours of each device of its new addresses.
     fn announce(&self, wanted: &Wanted, new: BTreeMap<String, Vec<IpAddr>>) {
-        let device = |name: &str| wanted.devices.iter().find(|device| device.name == name).map(|device| device.mac);
-        let news: Vec<(String, Mac, Vec<IpAddr>)> =
-            new.into_iter().filter_map(|(name, addresses)| Some((name.clone(), device(&name)?, addresses))).collect();
+        let device = |name: &str| wanted.devices.iter().find(|device| device.name == name).cloned();
+        let news: Vec<(Device, Vec<IpAddr>)> =
+            new.into_iter().filter_map(|(name, addresses)| Some((device(&name)?, addresses))).collect();
         if news.is_empty() {
             return;
         }
@@ -320,9 +320,7 @@ impl<H: Host> Driver<H> {
             let began = tokio::time::Instant::now();
             for after in ANNOUNCEMENTS {
                 tokio::time::sleep_until(began + after).await;
-                let told = host.open(&namespace).and_then(|inside| {
-                    news.iter().try_for_each(|(name, mac, addresses)| inside.announce(name, *mac, addresses))
-                });
+                let told = tell(&host, &namespace, &news).await;
                 if let Err(error) = told {
                     tracing::debug!(error = chain(&error), "new addresses were not announced");
                     return;
@@ -330,6 +328,18 @@ impl<H: Host> Driver<H> {
             }
         });
     }
+}
+
+/// Tells the neighbours of devices of addresses. What the kernel has asked them before the device was wired, nobody heard
+/// either, and it would ask again only after a second.
+async fn tell<H: Host>(host: &H, namespace: &str, news: &[(Device, Vec<IpAddr>)]) -> kernel::Result<()> {
+    let inside = host.open(namespace)?;
+    for (device, addresses) in news {
+        inside.announce(&device.name, device.mac, addresses)?;
+        let own: Vec<IpNet> = device.addresses.iter().copied().collect();
+        inside.ask_again(&device.name, device.mac, &own).await?;
+    }
+    Ok(())
 }
 
 fn all_of(device: &Device) -> Vec<IpAddr> {

@@ -189,6 +189,15 @@ impl TestHost {
         }
     }
 
+    /// Whether a router has an answer of a neighbour on a device.
+    pub async fn knows(&self, router: RouterId, device: &str, address: &str) -> bool {
+        let namespace = self.namespace(router);
+        let arguments = ["neighbour", "show", address, "dev", device].map(str::to_owned);
+        let show = move || namespace.run(|| Command::new("ip").args(arguments).output());
+        let shown = tokio::task::spawn_blocking(show).await.unwrap().unwrap().unwrap();
+        String::from_utf8(shown.stdout).unwrap().contains("lladdr")
+    }
+
     /// Addresses of a device of a router, sorted, without those of the link.
     pub async fn addresses(&self, router: RouterId, device: &str) -> Vec<String> {
         let Ok(inside) = self.namespace(router).open() else { return Vec::new() };

@@ -189,6 +189,29 @@ async fn neighbours_hear_of_addresses_whose_device_is_wired_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neighbours_that_were_asked_before_a_device_was_wired_are_asked_again() {
+    let lab = Lab::new().await;
+    let outside = Outside::new(&lab).await;
+    let tenant = Tenant::new(Some(outside.gateway("203.0.113.10")));
+    let (inside, gateway) = (&tenant.router.interfaces[0], tenant.router.gw_port.as_ref().unwrap());
+    lab.server.add(&tenant.router, &[&lab.host.name]).await;
+    lab.host.wire(inside.network_id, &device::tap(inside.id)).await;
+    let one = lab.host.plug(tenant.inside, "one", &["10.0.0.5/24"], &["10.0.0.1"]).await;
+    one.until_pings("10.0.0.1").await;
+    let router = lab.host.namespace(tenant.router.id).open().unwrap();
+    let device = tenant.gateway_device();
+    let index = router.link(&device).await.unwrap().unwrap().index;
+    let unanswered = async || !router.unanswered(index).await.unwrap().is_empty();
+    // One packet, and nobody sends another; the kernel asks three times whose way it is, and gives up.
+    assert!(!one.pings("203.0.113.1").await);
+    until("the peer was asked for", unanswered).await;
+    let asked = std::time::Instant::now();
+    until("nobody asks any more", async || asked.elapsed().as_secs() >= 4).await;
+    lab.host.wire(gateway.network_id, &device::tap(gateway.id)).await;
+    until("the peer answers", async || lab.host.knows(tenant.router.id, &device, "203.0.113.1").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_networks_extra_routes_and_gateways() {
     let lab = Lab::new().await;
     let outside = Outside::new(&lab).await;

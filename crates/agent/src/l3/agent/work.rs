@@ -69,9 +69,10 @@ impl Agent {
     /// Sets a router up. Its floating IPs are told of whatever happens: those of a router that is not whole are in
     /// error.
     async fn serve(self: &Arc<Self>, wanted: &Wanted, serves: bool) -> Result<(), (WorkError, Update)> {
-        let reconciled = self.driver.reconcile(wanted).await;
+        // Some may be wired before the last of them is made.
         let taps = wanted.devices.iter().map(|device| device.tap.clone()).collect();
         self.state.lock().set_taps(wanted.router, taps);
+        let reconciled = self.driver.reconcile(wanted).await;
         if serves {
             // Of several hosts, the one that serves knows.
             let news = self.state.lock().set_statuses(wanted.router, statuses(wanted, reconciled.as_ref().ok()));
