@@ -59,6 +59,8 @@ pub(super) struct State {
     dirty: BTreeSet<RouterId>,
     /// What came up while the server was being asked: its answer may be older.
     touched: HashSet<RouterId>,
+    /// How often in a row a router that is served no longer could not be taken away.
+    leaving: HashMap<RouterId, u32>,
 }
 
 /// A router that is, or shall be, served.
@@ -169,6 +171,7 @@ impl State {
         if self.touched.contains(&id) {
             return;
         }
+        self.leaving.remove(&id);
         let router = Arc::new(router);
         let statuses = router.floating_ips.iter().map(|ip| (ip.id, ip.status.clone()));
         match self.routers.get_mut(&id) {
@@ -226,11 +229,18 @@ impl State {
         news
     }
 
-    /// Notes whether a router could be set up whole. How often in a row it could not.
+    /// Notes whether a router could be set up whole, or taken away. How often in a row it could not.
     pub(super) fn failures(&mut self, router: RouterId, failed: bool) -> u32 {
-        let Some(served) = self.routers.get_mut(&router) else { return 1 };
-        served.failures = if failed { served.failures.saturating_add(1) } else { 0 };
-        served.failures
+        let count = match self.routers.get_mut(&router) {
+            Some(served) => &mut served.failures,
+            None if failed => self.leaving.entry(router).or_default(),
+            None => {
+                self.leaving.remove(&router);
+                return 0;
+            }
+        };
+        *count = if failed { count.saturating_add(1) } else { 0 };
+        *count
     }
 
     /// Notes whether a router's metadata could be served. How often in a row it could not.

@@ -29,6 +29,19 @@ fn what_is_hinted_at_is_fetched_and_what_is_missing_then_goes() {
 }
 
 #[test]
+fn failures_are_counted_of_routers_that_are_served_and_of_those_that_leave() {
+    let mut state = State::default();
+    let id = RouterId::random();
+    state.synced_some(vec![router_with(id)]);
+    assert_eq!([true, true, false, true].map(|failed| state.failures(id, failed)), [1, 2, 0, 1]);
+    state.forget(id);
+    assert_eq!([true, true, true].map(|failed| state.failures(id, failed)), [1, 2, 3]);
+    state.synced_some(vec![router_with(id)]);
+    state.forget(id);
+    assert_eq!([true, false, true].map(|failed| state.failures(id, failed)), [1, 0, 1]);
+}
+
+#[test]
 fn an_answer_that_is_older_than_a_hint_is_not_believed() {
     let mut state = State::default();
     let (gone, changed) = (RouterId::random(), RouterId::random());
