@@ -111,10 +111,12 @@ bench-dataplane:
 	@scripts/set-up dataplane
 	$(CARGO) test --locked --test dataplane -- --ignored --nocapture --test-threads 1
 
+# In a kernel that can have the fast path as well.
+bench-dataplane-vm: export VM_SUITE ?= trixie
 bench-dataplane-vm:
 	@scripts/set-up test
 	@scripts/set-up vm
-	VM_MEMORY=3G VM_TIMEOUT=5400 $(IN_VM) -p isospin-agent --test firewall -- --ignored --nocapture of_nftables
+	VM_COUNT=yes VM_MEMORY=3G VM_TIMEOUT=5400 $(IN_VM) -p isospin-agent --test firewall -- --ignored --nocapture of_nftables
 
 bench-members:
 	@scripts/set-up test

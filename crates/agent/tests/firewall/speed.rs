@@ -1,5 +1,6 @@
 //! How fast packets go through the nftables driver where connections are tracked on bridges, beside a bridge without rules
-//! and beside the chains of release 25's driver, in turns. Under emulation only ratios say anything.
+//! and beside the chains of release 25's driver, in turns; with the fast path as well where the kernel can. Under emulation
+//! only ratios say anything.
 
 use std::{
     fs,
@@ -41,9 +42,10 @@ struct Way {
 }
 
 impl Way {
-    async fn new(name: &str, driver: FirewallDriver, load: &Load) -> Self {
+    async fn new(name: &str, driver: FirewallDriver, fast_path: bool, load: &Load) -> Self {
         let mut lab = Lab::new().await;
         lab.config.firewall.driver = driver;
+        lab.config.firewall.fast_path = fast_path;
         let members = SecurityGroupId::random();
         let named: Vec<_> = (0..load.members).map(|n| format!("10.9.{}.{}", n / 250, n % 250 + 1)).collect();
         lab.server.set_members(members, &named);
@@ -144,6 +146,13 @@ fn received(at: &Namespace) -> f64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Whether the kernel has TCX.
+fn fast_path_is_possible() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+}
+
 /// Others' work only ever slows a round down.
 fn best(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
@@ -152,12 +161,16 @@ fn best(values: &[f64]) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: make bench-dataplane-vm"]
 async fn of_nftables_beside_a_bare_bridge_and_release_25() {
-    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    let mut ways = vec![Way::new("bare bridge", FirewallDriver::Noop, &SIZES[0].1).await];
+    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let mut ways = vec![Way::new("bare bridge", FirewallDriver::Noop, false, &SIZES[0].1).await];
     passes_iptables(&ways[0].lab.machine.system.root(), false);
+    let ours = [("ours", false), ("ours with the fast path", true)];
+    let ours = if fast_path_is_possible() { &ours[..] } else { &ours[..1] };
     for (name, load) in &SIZES {
-        ways.push(Way::new(&format!("ours, {name}"), FirewallDriver::Nftables, load).await);
-        let upstream = Way::new(&format!("release 25's chains, {name}"), FirewallDriver::Noop, load).await;
+        for &(ours, fast_path) in ours {
+            ways.push(Way::new(&format!("{ours}, {name}"), FirewallDriver::Nftables, fast_path, load).await);
+        }
+        let upstream = Way::new(&format!("release 25's chains, {name}"), FirewallDriver::Noop, false, load).await;
         upstream.filter(load);
         ways.push(upstream);
     }
