@@ -75,7 +75,7 @@ test-vm:
 	$(IN_VM) -p isospin-agent --lib -- --ignored firewall
 	ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1
 	@VM_SUITE=trixie scripts/set-up vm
-	VM_SUITE=trixie ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1 fast_path
+	VM_SUITE=trixie ISOSPIN_TEST_FAST_PATH=yes ISOSPIN_TEST_FIREWALL=nftables $(IN_VM) -p isospin-agent --test firewall -- --nocapture --test-threads 1 fast_path
 	VM_WITHOUT=nf_conntrack_bridge $(IN_VM) -p isospin-agent --test firewall -- --nocapture a_driver_that_cannot_work
 	$(CARGO) test --locked --test virtual_machine -- --ignored --nocapture --test-threads 1
 
