@@ -36,8 +36,9 @@ pub async fn ensure(ctx: &Ctx, network: NetworkId) -> Result<Hosting> {
     if agents.len() >= wanted || !ctx.config().network_auto_schedule {
         return Ok(Hosting { agents, new: Vec::new() });
     }
-    let candidates = candidates(ctx, &mut conn, network, &agents).await?;
+    // Again most often one statement, which needs no snapshot with the first: whoever binds looks again.
     drop(conn);
+    let candidates = candidates(ctx, &mut ctx.db().glance().await?, network, &agents).await?;
     let chosen = choice::lightest(candidates, wanted - agents.len());
     if chosen.is_empty() {
         if agents.is_empty() {
