@@ -310,6 +310,7 @@ async fn insert(hints: &Hints, conn: &mut Conn, given: &[(usize, FixedIp)]) -> R
         if let Entry::Vacant(new) = ids.entry(ip.subnet_id) {
             new.insert(ipam_subnet(hints, conn, ip.subnet_id).await?);
         }
+        hints.unsee(ip.subnet_id, ip.ip_address);
     }
     let new: Vec<(&str, IpAddr)> =
         given.iter().filter_map(|(_, ip)| Some((ids.get(&ip.subnet_id)?.as_str(), ip.ip_address))).collect();

@@ -16,6 +16,11 @@ use types::{NetworkId, SubnetId};
 
 /// For so long an address that was handed out is not offered again: by then its transaction has ended.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
+/// For so long addresses that were seen free are handed out without another look. Shorter than [`IN_FLIGHT`], so that what
+/// this server has handed out meanwhile is known.
+const SEEN: Duration = Duration::from_secs(1);
+/// For so long after a lost race each allocation looks for itself: another server hands out addresses of the subnet.
+const CONTENDED: Duration = Duration::from_secs(30);
 /// So many freed or overlooked addresses are remembered for each subnet.
 const GAPS: usize = 64;
 /// Among so many of the next free addresses the choice falls when other servers contend.
@@ -43,6 +48,10 @@ struct Hint {
     ages: VecDeque<(Instant, IpAddr)>,
     /// A search came to the end of the pools and began again.
     wrapped: bool,
+    /// What the last look found free beyond what was needed, and when.
+    seen: Option<(Instant, Vec<IpAddr>)>,
+    /// When another server was last faster.
+    lost: Option<Instant>,
 }
 
 /// Where to begin a search.
@@ -97,6 +106,33 @@ impl Hints {
         })
     }
 
+    /// As many addresses that were seen free a moment ago and that suit, ascending, marked as handed out; none if there are
+    /// not so many.
+    pub(super) fn recall(&self, subnet: SubnetId, count: usize, suits: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
+        let now = Instant::now();
+        self.with(subnet, |hint| {
+            let Some((_, seen)) = hint.seen.as_mut().filter(|(at, _)| now.duration_since(*at) <= SEEN) else {
+                return Vec::new();
+            };
+            seen.retain(|address| suits(address) && !hint.in_flight.contains(address));
+            if seen.len() < count {
+                return Vec::new();
+            }
+            let chosen = seen.drain(..count).collect::<Vec<_>>();
+            hint.hand_out(now, &chosen);
+            chosen
+        })
+    }
+
+    /// This one is being taken.
+    pub(super) fn unsee(&self, subnet: SubnetId, address: IpAddr) {
+        self.with(subnet, |hint| {
+            if let Some((_, seen)) = &mut hint.seen {
+                seen.retain(|seen| *seen != address);
+            }
+        });
+    }
+
     /// Chooses up to `count` of the free addresses, which are ascending, and marks them as handed out. Those handed out
     /// a moment ago are passed over unless `even_in_flight`.
     pub(super) fn choose(
@@ -118,12 +154,10 @@ impl Hints {
                 offered.truncate(count + hint.spread);
                 shuffle(&mut offered);
             }
-            offered.truncate(count);
-            hint.in_flight.extend(&offered);
-            hint.ages.extend(offered.iter().map(|a| (now, *a)));
-            if !hint.gaps.is_empty() {
-                hint.gaps.retain(|gap| !offered.contains(gap));
-            }
+            let rest = offered.split_off(count.min(offered.len()));
+            let alone = hint.spread == 0 && hint.lost.is_none_or(|lost| now.duration_since(lost) > CONTENDED);
+            hint.seen = (alone && !lowest && !even_in_flight).then_some((now, rest));
+            hint.hand_out(now, &offered);
             offered
         })
     }
@@ -136,6 +170,11 @@ impl Hints {
         });
     }
 
+    /// The next search begins at this offset, unless it begins behind it anyway.
+    pub(super) fn pass(&self, subnet: SubnetId, next: u128) {
+        self.with(subnet, |hint| hint.next = hint.next.max(Some(next)));
+    }
+
     /// There was no room behind the hint.
     pub(super) fn wrapped(&self, subnet: SubnetId) {
         self.with(subnet, |hint| hint.wrapped = true);
@@ -143,7 +182,10 @@ impl Hints {
 
     /// Another server took what was chosen here: choose more widely from now on.
     pub(super) fn lost_race(&self, subnet: SubnetId) {
-        self.with(subnet, |hint| hint.spread = (hint.spread * 2 + 8).min(WIDEST));
+        self.with(subnet, |hint| {
+            hint.spread = (hint.spread * 2 + 8).min(WIDEST);
+            (hint.seen, hint.lost) = (None, Some(Instant::now()));
+        });
     }
 
     /// These are likely free.
@@ -169,6 +211,16 @@ impl Hints {
     /// Forgets a subnet, or what was known of its pools.
     pub fn forget(&self, subnet: SubnetId) {
         self.0.lock().remove(&subnet);
+    }
+}
+
+impl Hint {
+    fn hand_out(&mut self, now: Instant, addresses: &[IpAddr]) {
+        self.in_flight.extend(addresses);
+        self.ages.extend(addresses.iter().map(|address| (now, *address)));
+        if !self.gaps.is_empty() {
+            self.gaps.retain(|gap| !addresses.contains(gap));
+        }
     }
 }
 

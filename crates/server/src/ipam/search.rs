@@ -1,6 +1,7 @@
 //! Finding free addresses in a number of queries that does not grow with the subnet.
 //!
-//! One look at a window of candidates behind the hint is the rule. When the window is full, or nothing is known yet,
+//! One look at a window of candidates behind the hint is the rule, and what it shows beyond what was needed serves those who
+//! come right after, without a look of their own: the unique keys say if it is no longer true. When the window is full, or nothing is known yet,
 //! windows at distances 32, 64, 128 … follow until one has room, and a binary search between the last full and the
 //! first free one, so a search costs O(log n) queries at worst. Only when all of that finds too little, which is when the
 //! pools are nearly exhausted, is everything read; that answer is exact.
@@ -45,6 +46,14 @@ impl Search<'_> {
     pub(super) async fn run(&self, taken: &mut impl Taken) -> Result<Vec<IpAddr>, IpamError> {
         if self.pools.is_empty() || self.count == 0 {
             return Ok(Vec::new());
+        }
+        if !self.lowest {
+            let suits = |a: &IpAddr| !self.except.contains(a) && self.pools.offset(*a).is_some();
+            let recalled = self.hints.recall(self.subnet, self.count, suits);
+            if let Some(last) = recalled.last().and_then(|last| self.pools.offset(*last)) {
+                self.hints.pass(self.subnet, last + 1);
+                return Ok(recalled);
+            }
         }
         let start = self.hints.start(self.subnet);
         let mut found = Vec::new();
@@ -234,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn one_query_is_the_rule() {
+    fn one_look_serves_those_who_come_right_after() {
         let (pools, hints, mut model) = (pools_of("10.0.0.0/8"), Hints::default(), Model::default());
         let first = pools.window(0, 50_000);
         model.taken.extend(first);
@@ -244,12 +253,44 @@ mod tests {
         for _ in 0..1000 {
             allocate(&mut model, &hints, &pools, 1, false);
         }
-        assert!(model.queries <= 1100, "1000 allocations took {} queries", model.queries);
+        assert!(model.queries <= 40, "1000 allocations took {} queries", model.queries);
         model.queries = 0;
         allocate(&mut model, &hints, &pools, 500, false);
         assert!(model.queries <= 2, "500 at once took {} queries", model.queries);
         assert_eq!(model.full_reads, 0);
         assert_eq!(model.taken.last(), pools.at(51_500).as_ref(), "the pool fills without holes");
+    }
+
+    #[test]
+    fn who_lost_a_race_looks_again() {
+        let (pools, hints, mut model) = (pools_of("10.0.0.0/24"), Hints::default(), Model::default());
+        let subnet = SubnetId(uuid::Uuid::nil());
+        allocate(&mut model, &hints, &pools, 1, false);
+        // Another server takes some of what was seen free, somebody here names one.
+        model.taken.extend(pools.window(1, 8));
+        let named = pools.at(9).unwrap();
+        model.taken.insert(named);
+        hints.unsee(subnet, named);
+        let recalled = hints.recall(subnet, 1, |_| true);
+        assert_eq!(recalled, pools.window(1, 1), "it cannot be known here");
+        hints.lost_race(subnet);
+        let before = model.queries;
+        for _ in 0..5 {
+            allocate(&mut model, &hints, &pools, 1, false);
+        }
+        assert_eq!(model.queries, before + 5, "each looks for itself");
+        assert!(hints.recall(subnet, 1, |_| true).is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_is_free_and_suits() {
+        let (pools, hints, mut model) = (pools_of("10.0.0.0/24"), Hints::default(), Model::default());
+        let subnet = SubnetId(uuid::Uuid::nil());
+        allocate(&mut model, &hints, &pools, 1, false);
+        hints.unsee(subnet, pools.at(1).unwrap());
+        let (third, fourth) = (pools.at(2).unwrap(), pools.at(3).unwrap());
+        assert_eq!(hints.recall(subnet, 1, |address| *address != third), [fourth]);
+        assert!(hints.recall(subnet, 100, |_| true).is_empty(), "there are not so many");
     }
 
     #[test]
