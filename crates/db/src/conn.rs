@@ -150,21 +150,6 @@ impl Conn {
         Ok(())
     }
 
-    /// Inserts rows into a table whose `id` is a sequence, and tells the numbers they got.
-    pub async fn insert_ids(
-        &mut self,
-        table: &'static Table,
-        columns: &[&str],
-        rows: Vec<Vec<Value>>,
-    ) -> Result<Vec<i64>, DbError> {
-        let mut numbers = Vec::with_capacity(rows.len());
-        for row in rows {
-            numbers.push(self.insert_id_behind(table, columns, row).await?);
-        }
-        self.flush().await?;
-        numbers.iter().map(Later::get).collect()
-    }
-
     /// Inserts one row into a table whose `id` is a sequence, and tells the number it got.
     pub async fn insert_id(
         &mut self,
@@ -173,8 +158,7 @@ impl Conn {
         row: Vec<Value>,
     ) -> Result<i64, DbError> {
         let number = self.insert_id_behind(table, columns, row).await?;
-        self.flush().await?;
-        number.get()
+        self.number(&number).await
     }
 
     /// The same behind, at the latest with the commit.
@@ -192,6 +176,14 @@ impl Conn {
         let statement = Statement::new(text, row);
         self.write_behind(Behind { statement, table: Some(table), race: None, number: Some(number.clone()) }).await?;
         Ok(number)
+    }
+
+    /// The number of a row written behind, which is sent if it still is.
+    pub async fn number(&mut self, later: &Later) -> Result<i64, DbError> {
+        if later.get().is_err() {
+            self.flush().await?;
+        }
+        later.get()
     }
 
     /// Updates rows and tells how many matched.

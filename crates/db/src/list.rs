@@ -371,7 +371,7 @@ impl Listing {
         keys
     }
 
-    fn condition(&self, query: &ListQuery) -> Condition {
+    pub(crate) fn condition(&self, query: &ListQuery) -> Condition {
         let mut all = self.seen_by(&query.viewer);
         for filter in &query.filters {
             if let Some(source) = self.source(&filter.attribute) {

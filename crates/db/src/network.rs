@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_query::{Expr, ExprTrait, SelectStatement};
-use types::{AddressScopeId, NetworkId, SubnetId, network::Network};
+use sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use types::{AddressScopeId, NetworkId, SubnetId, network::Network, segment::Segment};
 use uuid::Uuid;
 
 use crate::{
@@ -150,16 +150,56 @@ fn children(project_id: Option<&str>) -> [Child; 6] {
             .only(Expr::col((shared.name, "action")).eq(ACCESS_AS_SHARED))
             .only(Expr::col((shared.name, "target_project")).is_in(targets(project_id))),
         Child::of(&tables::EXTERNALNETWORKS, "network_id", &["is_default"]),
-        Child::of(&tables::NETWORKSECURITYBINDINGS, "network_id", &["port_security_enabled"]),
+        security_child(),
         Child::of(zones, "network_id", &[]).beside("agents", agent, &["availability_zone"]),
     ]
 }
 
-/// What [`networks_page`] will ask first for a single one.
-pub fn ahead(conn: &Conn, query: &ListQuery, project_id: Option<&str>) -> Statement {
-    let query = &ListQuery { limit: Some(1), ..query.clone() };
-    single(conn, query, project_id)
-        .unwrap_or_else(|| conn.statement(&LISTING.whole_query(query, &children(project_id))))
+fn security_child() -> Child {
+    Child::of(&tables::NETWORKSECURITYBINDINGS, "network_id", &["port_security_enabled"])
+}
+
+/// What of a network its new ports are made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Footing {
+    /// Its id.
+    pub id: NetworkId,
+    /// Whether ports that do not say otherwise are filtered.
+    pub port_security_enabled: bool,
+    /// Its segments.
+    pub segments: Vec<Segment>,
+}
+
+/// The query behind [`footing`]. To read all of a network takes a server three times as long.
+pub fn footing_query(conn: &Conn, query: &ListQuery) -> Statement {
+    static OF_ANYBODY: Single = Single::new();
+    let made = |query: &ListQuery| {
+        let mut select = Query::select();
+        select.from(tables::NETWORKS.name).expr(Expr::col((tables::NETWORKS.name, "id")));
+        for child in [security_child(), segments_child()] {
+            child.join(&mut select, (tables::NETWORKS.name, "id"));
+        }
+        select.cond_where(LISTING.condition(query)).take()
+    };
+    match query.only_id() {
+        Some(id) => OF_ANYBODY.statement(conn, &[(ID, id)], || made(&ListQuery::by_id(ID))),
+        None => conn.statement(&made(query)),
+    }
+}
+
+/// What ports of one network are made by, if the query finds it.
+pub async fn footing(conn: &mut Conn, query: &ListQuery) -> Result<Option<Footing>, DbError> {
+    let rows = conn.ask(footing_query(conn, query)).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let (id, port_security_enabled) = (first.get(0)?, first.get::<Option<bool>>(2)?.unwrap_or(true));
+    let segments: Vec<Row> = rows.into_iter().filter_map(segment_beside).collect();
+    Ok(Some(Footing { id, port_security_enabled, segments: segments_read(&segments)?.remove(&id).unwrap_or_default() }))
+}
+
+/// The segment that stands behind the network and its port security, if there is one.
+fn segment_beside(row: Row) -> Option<Row> {
+    let segment = row.into_values().split_off(3);
+    (segment.first() != Some(&Value::Null)).then(|| Row::new(segment))
 }
 
 /// The first statement for one network, where nothing else is asked for.

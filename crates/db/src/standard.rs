@@ -6,7 +6,7 @@ use chrono::{NaiveDateTime, Utc};
 use sea_query::{Expr, ExprTrait, Query, SimpleExpr};
 use types::Standard;
 
-use crate::{Conn, DbError, Row, Value, schema::tables, timestamp};
+use crate::{Conn, DbError, Later, Row, Value, schema::tables, timestamp};
 
 /// Name of the table.
 pub const TABLE: &str = "standardattributes";
@@ -76,11 +76,12 @@ pub async fn standard_insert(
     revision: i64,
 ) -> Result<Standard, DbError> {
     let mut standard = new(description.into(), revision);
-    standards_insert(conn, resource_type, std::iter::once(&mut standard)).await?;
+    let key = standard_insert_behind(conn, resource_type, &standard).await?;
+    standard.standard_attr_id = conn.number(&key).await?;
     Ok(standard)
 }
 
-/// What a new row says; it has no key before [`standards_insert`].
+/// What a new row says; it has no key before [`standard_insert_behind`] has told it.
 pub fn new(description: Option<&str>, revision: i64) -> Standard {
     let now = format_time(now());
     Standard {
@@ -93,24 +94,17 @@ pub fn new(description: Option<&str>, revision: i64) -> Standard {
     }
 }
 
-/// Adds new rows at once, and tells each its key.
-pub async fn standards_insert<'a>(
+/// Adds a new row, at the latest with the commit, and tells its key then.
+pub async fn standard_insert_behind(
     conn: &mut Conn,
     resource_type: &str,
-    standards: impl Iterator<Item = &'a mut Standard>,
-) -> Result<(), DbError> {
-    let (now, mut standards) = (now(), standards.collect::<Vec<_>>());
+    standard: &Standard,
+) -> Result<Later, DbError> {
+    let now = now();
     let columns = ["resource_type", "description", "revision_number", "created_at", "updated_at"];
-    let row = |standard: &&mut Standard| {
-        let (description, revision) = (standard.description.as_deref(), standard.revision_number);
-        vec![resource_type.into(), description.into(), revision.into(), now.into(), now.into()]
-    };
-    let rows = standards.iter().map(row).collect();
-    let keys = conn.insert_ids(&tables::STANDARDATTRIBUTES, &columns, rows).await?;
-    for (standard, key) in standards.iter_mut().zip(keys) {
-        standard.standard_attr_id = key;
-    }
-    Ok(())
+    let (description, revision) = (standard.description.as_deref(), standard.revision_number);
+    let row = vec![resource_type.into(), description.into(), revision.into(), now.into(), now.into()];
+    conn.insert_id_behind(&tables::STANDARDATTRIBUTES, &columns, row).await
 }
 
 /// Bumps the revision and the time of change, and keeps `standard` in step.

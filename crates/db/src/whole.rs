@@ -91,7 +91,7 @@ impl Child {
     }
 
     /// Joins the rows to those of the resource whose `key` they name.
-    fn join(&self, select: &mut SelectStatement, key: (&'static str, &'static str)) {
+    pub(crate) fn join(&self, select: &mut SelectStatement, key: (&'static str, &'static str)) {
         let same = Expr::col((self.table.name, self.link)).equals(key);
         select.left_join(self.table.name, self.only.clone().add(same));
         self.select_beside(select);

@@ -58,8 +58,11 @@ pub(super) async fn what_is_behind_is_written_in_order(database: &Database) {
     let mut tx = database.begin().await.unwrap();
     let row = || vec!["later".into()];
     let first = tx.insert_id_behind(&tables::STANDARDATTRIBUTES, &["resource_type"], row()).await.unwrap();
-    let rows = vec![row(), row(), row()];
-    let numbers = tx.insert_ids(&tables::STANDARDATTRIBUTES, &["resource_type"], rows).await.unwrap();
+    let second = tx.insert_id_behind(&tables::STANDARDATTRIBUTES, &["resource_type"], row()).await.unwrap();
+    let mut numbers = vec![tx.number(&first).await.unwrap(), second.get().unwrap()];
+    for _ in 0..2 {
+        numbers.push(tx.insert_id(&tables::STANDARDATTRIBUTES, &["resource_type"], row()).await.unwrap());
+    }
     let last = tx.insert_id_behind(&tables::STANDARDATTRIBUTES, &["resource_type"], row()).await.unwrap();
     let count = "SELECT COUNT(*) FROM standardattributes WHERE resource_type = 'later'";
     assert_eq!(tx.sql(count, vec![]).await.unwrap()[0].get::<i64>(0).unwrap(), 5, "a query sees what is behind");
@@ -67,7 +70,7 @@ pub(super) async fn what_is_behind_is_written_in_order(database: &Database) {
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    let all: Vec<i64> = [first.get().unwrap()].into_iter().chain(numbers).chain([last.get().unwrap()]).collect();
+    let all: Vec<i64> = numbers.into_iter().chain([last.get().unwrap()]).collect();
     assert!(all.is_sorted() && all[0] > 0, "{all:?}");
     let rows = "SELECT id FROM standardattributes WHERE resource_type = 'late' ORDER BY id";
     let rows = database.reader().await.unwrap().sql(rows, vec![]).await.unwrap();

@@ -6,8 +6,9 @@ use std::{
 };
 
 use db::{
-    Conn, Row, Tx,
+    Conn, Later, Row, Tx,
     list::{Items, ListQuery, Listing},
+    network::{Footing, footing, footing_query},
     port as rows, standard,
 };
 use serde_json::{Map, Value};
@@ -57,9 +58,10 @@ impl Resource for Port {
 
     async fn create(ctx: &Ctx, given: Vec<Attributes>) -> Result<Vec<Self>> {
         let mut tx = ctx.db().begin().await?;
+        let standards = standards_of(&mut tx, &given).await?;
         ask_ahead(ctx, &mut tx, &given).await?;
         quota::check(ctx, &mut tx, "port", &given).await?;
-        let ports = insert_all(ctx, &mut tx, &given).await?;
+        let ports = insert_described(ctx, &mut tx, &given, standards).await?;
         let made = ports.iter().map(|port| Event::PortCreated(Arc::new(port.clone()))).collect();
         let recorded = event::record(ctx, &mut tx, made).await?;
         tx.commit().await?;
@@ -126,9 +128,7 @@ async fn ask_ahead(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<()> {
     let mut statements = quota::ahead(tx, "port", given);
     let networks: HashSet<NetworkId> = given.iter().filter_map(|given| given.parsed("network_id")).collect();
     for network in networks {
-        let mut query = ListQuery::by_id(&network.to_string());
-        Network::restrict(ctx, &mut query);
-        statements.push(db::network::ahead(tx, &query, ctx.caller.project_id.as_deref()));
+        statements.push(footing_query(tx, &seen(ctx, &network.to_string())));
         statements.extend(ipam::ahead(&ctx.parts.ipam, network));
     }
     let projects: HashSet<&str> = given.iter().map(|given| given.text("project_id").unwrap_or_default()).collect();
@@ -137,6 +137,31 @@ async fn ask_ahead(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<()> {
 }
 
 pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<Vec<Port>> {
+    let standards = standards_of(tx, given).await?;
+    insert_described(ctx, tx, given, standards).await
+}
+
+/// The standard attributes of new ports. Nothing is needed to write them, so they travel with the first questions, and
+/// their keys are there when the ports are.
+async fn standards_of(tx: &mut Tx, given: &[Attributes]) -> Result<Vec<(Standard, Later)>> {
+    let mut standards = Vec::with_capacity(given.len());
+    for given in given {
+        let host = given.text("binding:host_id").unwrap_or_default();
+        let revision = if host.is_empty() { NEW_REVISION } else { NEW_BOUND_REVISION };
+        let mut standard = standard::new(Some(given.text("description").unwrap_or_default()), revision);
+        standard.tags = given.typed("tags").unwrap_or_default();
+        let key = standard::standard_insert_behind(tx, "ports", &standard).await?;
+        standards.push((standard, key));
+    }
+    Ok(standards)
+}
+
+async fn insert_described(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    given: &[Attributes],
+    standards: Vec<(Standard, Later)>,
+) -> Result<Vec<Port>> {
     let networks = networks_of(ctx, tx, given).await?;
     let mut ports = Vec::with_capacity(given.len());
     for given in given {
@@ -149,14 +174,11 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
     let (mut agents, mut default_groups) = (Agents::default(), HashMap::new());
     let mut levels = Vec::new();
     for (port, given) in ports.iter_mut().zip(given) {
-        secure(ctx, tx, port, given, network(&networks, port.network_id)?, &mut default_groups).await?;
+        secure(ctx, tx, port, given, &mut default_groups).await?;
         levels.extend(binding::bind(ctx, tx, &mut agents, port, &network(&networks, port.network_id)?.segments).await?);
-        let revision = if port.binding.host.is_empty() { NEW_REVISION } else { NEW_BOUND_REVISION };
-        port.standard = standard::new(Some(given.text("description").unwrap_or_default()), revision);
-        port.standard.tags = given.typed("tags").unwrap_or_default();
     }
-    standard::standards_insert(tx, "ports", ports.iter_mut().map(|port| &mut port.standard)).await?;
-    for port in &ports {
+    for (port, (standard, key)) in ports.iter_mut().zip(standards) {
+        port.standard = Standard { standard_attr_id: tx.number(&key).await?, ..standard };
         standard::tags_add(tx, port.standard.standard_attr_id, &port.standard.tags).await?;
     }
     rows::ports_insert(tx, &ports, &levels).await?;
@@ -171,17 +193,26 @@ pub(super) async fn insert_all(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> 
     Ok(ports)
 }
 
-async fn networks_of(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<HashMap<NetworkId, Network>> {
+/// The networks that the caller may put ports on.
+async fn networks_of(ctx: &Ctx, tx: &mut Tx, given: &[Attributes]) -> Result<HashMap<NetworkId, Footing>> {
     let ids: HashSet<&str> = given.iter().filter_map(|given| given.text("network_id")).collect();
     let mut networks = HashMap::with_capacity(ids.len());
     for id in ids {
-        let network: Network = find(ctx, tx, id).await?;
+        let found = footing(tx, &seen(ctx, id)).await?;
+        let network = found.ok_or_else(|| Refusal::not_found(Network::TABLE.noun, id))?;
         networks.insert(network.id, network);
     }
     Ok(networks)
 }
 
-fn network(networks: &HashMap<NetworkId, Network>, id: NetworkId) -> Result<&Network> {
+/// The network of this id, as far as the caller sees it.
+fn seen(ctx: &Ctx, id: &str) -> ListQuery {
+    let mut query = ListQuery { limit: Some(1), ..ListQuery::by_id(id) };
+    Network::restrict(ctx, &mut query);
+    query
+}
+
+fn network(networks: &HashMap<NetworkId, Footing>, id: NetworkId) -> Result<&Footing> {
     networks.get(&id).ok_or_else(|| Error::Internal(format!("network {id} was not loaded")))
 }
 
@@ -194,7 +225,7 @@ fn by_network(ports: &[Port]) -> BTreeMap<NetworkId, Vec<&Port>> {
 }
 
 /// The port as the request describes it, without what has to be looked up or allocated.
-fn described(networks: &HashMap<NetworkId, Network>, given: &Attributes) -> Result<Port> {
+fn described(networks: &HashMap<NetworkId, Footing>, given: &Attributes) -> Result<Port> {
     let network_id = given.parsed("network_id").unwrap_or_else(NetworkId::random);
     let network = network(networks, network_id)?;
     let project_id = given.text("project_id").unwrap_or_default().to_owned();
@@ -290,10 +321,8 @@ async fn secure(
     tx: &mut Tx,
     port: &mut Port,
     given: &Attributes,
-    network: &Network,
     default_groups: &mut HashMap<String, SecurityGroupId>,
 ) -> Result<()> {
-    debug_assert_eq!(port.network_id, network.id);
     refuse_too_much(ctx, given)?;
     let filtered = port.port_security_enabled && !port.fixed_ips.is_empty();
     match groups(given) {
