@@ -70,24 +70,31 @@ impl Floors {
 
     /// Commits ports by so many clients.
     pub(crate) async fn commit(&mut self, plan: &Plan, clients: usize) -> anyhow::Result<()> {
-        for (floor, (database, ground)) in self.floors.iter_mut().zip(&self.grounds) {
-            let work = |database, ground: Arc<Ground>| async move { ground.commit_port(&database).await };
-            let all = at_once(database.clone(), Arc::clone(ground), plan.commits, plan.time, clients, work);
-            let sample = self.runtime.spawn(all).await??;
-            tell(floor.name, "commits", clients, &sample);
-            floor.samples.push((clients, sample));
-        }
-        Ok(())
+        let work = |database, ground: Arc<Ground>| async move { ground.commit_port(&database).await };
+        self.measure("commits", plan.commits, plan.time, clients, work, |floor| &mut floor.samples).await
     }
 
     /// Reads one of them by so many clients.
     pub(crate) async fn read(&mut self, plan: &Plan, clients: usize) -> anyhow::Result<()> {
+        let work = |database, ground: Arc<Ground>| async move { ground.read_port(&database).await };
+        self.measure("reads", plan.shows, plan.time, clients, work, |floor| &mut floor.reads).await
+    }
+
+    /// Does something on each, and puts how it went where it belongs.
+    async fn measure<F: Future<Output = Result<(), db::DbError>> + Send + 'static>(
+        &mut self,
+        what: &str,
+        count: usize,
+        time: Duration,
+        clients: usize,
+        work: impl Fn(Database, Arc<Ground>) -> F + Copy + Send + Sync + 'static,
+        samples: impl Fn(&mut Floor) -> &mut Vec<(usize, Sample)>,
+    ) -> anyhow::Result<()> {
         for (floor, (database, ground)) in self.floors.iter_mut().zip(&self.grounds) {
-            let work = |database, ground: Arc<Ground>| async move { ground.read_port(&database).await };
-            let all = at_once(database.clone(), Arc::clone(ground), plan.shows, plan.time, clients, work);
+            let all = at_once(database.clone(), Arc::clone(ground), count, time, clients, work);
             let sample = self.runtime.spawn(all).await??;
-            tell(floor.name, "reads", clients, &sample);
-            floor.reads.push((clients, sample));
+            tell(floor.name, what, clients, &sample);
+            samples(floor).push((clients, sample));
         }
         Ok(())
     }
