@@ -43,6 +43,8 @@ const FLOWS: u32 = 65_536;
 /// Ethernet addresses, as seen from each device that somebody behind it was heard at.
 const STATIONS: u32 = 65_536;
 const DEVICES: u32 = 16_384;
+/// The device that every namespace has.
+const LOOPBACK: u32 = 1;
 /// The name of the map that says whether what programs know holds, by which they are found whoever left them.
 const VALIDITY: &str = "isospin_gen";
 
@@ -84,8 +86,13 @@ pub struct FlowCache {
 }
 
 impl FlowCache {
-    /// A cache without devices, suspended. Fails when the kernel does not let us, or does not understand the programs.
+    /// A cache without devices, suspended. Fails when the kernel does not let us, does not understand the programs, or has
+    /// no places for them.
     pub fn open(namespace: &Namespace) -> Result<Self> {
+        // Kernels before 6.6 take the programs, and would only refuse to show them packets: too late, for parameters have
+        // been set for them by then.
+        let places = namespace.run(|| syscall::attached(LOOPBACK, Hook::Ingress))?;
+        places.map_err(|error| failed("have programs see the packets of", "devices", &error))?;
         let maps = maps().map_err(|error| failed("make a map for", "flows", &error))?;
         let programs = Programs::load(|hook, name| {
             let code = match hook {

@@ -141,10 +141,16 @@ impl Shared {
                 self.fail(&mut state, error);
             } else if let Some((device, task)) = state.due.pop_first() {
                 state.attached.remove(&device);
+                let began = Instant::now();
                 match MutexGuard::unlocked(&mut state, || self.work(device, task)) {
                     Ok(true) => drop(state.attached.insert(device)),
                     Ok(false) => {}
                     Err(error) => self.fail(&mut state, error),
+                }
+                // The links of this host are for others for as long.
+                let rested = Instant::now() + began.elapsed();
+                while !state.is_over && Instant::now() < rested {
+                    self.changed.wait_until(&mut state, rested);
                 }
             } else {
                 self.changed.wait_for(&mut state, RENEWAL);
@@ -152,15 +158,12 @@ impl Shared {
         }
     }
 
-    /// Whether the programs are at the device, once that is done. Leaves the links of this host to others for as long as
-    /// it took.
+    /// Whether the programs are at the device, once that is done.
     fn work(&self, device: u32, task: Task) -> Result<bool> {
-        let began = Instant::now();
         let (action, done) = match task {
             Task::Attach => ("put a program to the packets of", self.programs.attach(device)),
             Task::Detach => ("take a program from the packets of", programs::detach(device)),
         };
-        thread::sleep(began.elapsed());
         match done.map_err(|error| failed(action, format!("device {device}"), &error)) {
             Ok(()) => Ok(task == Task::Attach),
             Err(error) if error.is_missing() => Ok(false),

@@ -60,7 +60,7 @@ impl Lab {
         }
         cache.resume().unwrap();
         let lab = Self { machine, netlink, cache, taps, master };
-        lab.eventually("the programs see all taps", || lab.programs().iter().all(|ids| ids.len() == 1));
+        lab.eventually("the programs see all taps", || lab.programs().iter().all(|ids| ids.len() == 1)).await;
         lab
     }
 
@@ -71,11 +71,11 @@ impl Lab {
         self.machine.system.root().run(programs).unwrap()
     }
 
-    fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    async fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() {
             assert!(began.elapsed() < Duration::from_secs(20), "{what}, of {:?}", self.programs());
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -121,9 +121,10 @@ async fn what_passed_once_is_sent_on_until_something_changes() {
     assert!(lab.cache.counts().unwrap().learnt >= learnt + 2, "what was known before does not count");
     lab.cache.detach(lab.taps[1]);
     assert_eq!(lab.exchange(&sockets, 5), 0, "one end is not ours any more");
-    lab.eventually("its programs go, and no others", || lab.programs().iter().map(Vec::len).eq([1, 1, 0, 0, 1, 1]));
+    lab.eventually("its programs go, and no others", || lab.programs().iter().map(Vec::len).eq([1, 1, 0, 0, 1, 1]))
+        .await;
     lab.cache.attach(lab.taps[1], lab.master).unwrap();
-    lab.eventually("it is ours again", || lab.exchange(&sockets, 5) > 0);
+    lab.eventually("it is ours again", || lab.exchange(&sockets, 5) > 0).await;
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn what_nobody_looks_after_holds_no_longer() {
         }
     };
     assert_eq!(sent, 0);
-    lab.eventually("it is looked after each second", || lab.exchange(&sockets, 5) > 0);
+    lab.eventually("it is looked after each second", || lab.exchange(&sockets, 5) > 0).await;
     drop(lab.cache.keeper);
 }
 
@@ -169,14 +170,15 @@ async fn the_next_one_takes_over_what_one_before_left() {
     }
     assert!(sent > 0 && lab.sent() == 0);
     lab.cache.resume().unwrap();
-    lab.eventually("the next one is at work", || lab.exchange(&sockets, 5) > 0);
+    lab.eventually("the next one is at work", || lab.exchange(&sockets, 5) > 0).await;
     lab.eventually("its programs have taken their places", || {
         let now = lab.programs();
         now.iter().zip(&left).all(|(now, left)| now.len() == 1 && now != left)
-    });
+    })
+    .await;
     let two = [lab.taps[1]];
     lab.cache.detach(two[0]);
-    lab.eventually("it takes them away", || FlowCache::silence(&root, &two).unwrap().is_empty());
+    lab.eventually("it takes them away", || FlowCache::silence(&root, &two).unwrap().is_empty()).await;
 }
 
 #[tokio::test]
@@ -354,7 +356,7 @@ async fn a_device_that_went_takes_nothing_with_it() {
     assert!(lab.exchange(&sockets, 10) > 10, "the others go on");
     let gone = lab.taps[2];
     lab.cache.attach(gone, lab.master).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    tokio::time::sleep(Duration::from_millis(100)).await;
     lab.cache.resume().expect("that it has gone is no failure");
     assert!(lab.exchange(&sockets, 10) > 10, "the others go on");
 }
@@ -378,7 +380,7 @@ async fn what_the_kernel_refuses_beside_its_callers_they_are_told() {
             Err(error) => break error,
             Ok(()) => assert!(began.elapsed() < Duration::from_secs(20)),
         }
-        std::thread::sleep(Duration::from_millis(5));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert!(refused.to_string().contains("the packets of device 1"), "{refused}");
     lab.cache.counts().unwrap_err();
