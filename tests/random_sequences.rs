@@ -217,6 +217,9 @@ impl Sequence<'_> {
             return;
         }
         self.tell("kill the service".to_owned());
+        // Of a card that was taken out just now the agent may not have told yet.
+        let untold = self.wrong_statuses().into_iter().map(|(port, _)| port);
+        self.unseen.extend(untold.filter(|port| !self.instances.contains_key(port)).collect::<Vec<_>>());
         self.host.service.kill().unwrap();
         if self.dice.below(2) == 0 {
             // What happens while nobody looks.
