@@ -276,6 +276,7 @@ impl<K: Kernel> Agent<K> {
             self.fast_path.renew();
             self.firewall.work(&self.state.unanswered()).await;
         }
+        self.firewall.release().await;
     }
 
     /// Brings the kernel in line with what is known, then asks and tells the server what is due.
@@ -411,7 +412,8 @@ impl<K: Kernel> Agent<K> {
         if self.groups.is_due() && self.firewall.is_on() {
             next = next.min(self.quiet_until);
         }
-        next = self.firewall.next_time().map_or(next, |time| next.min(time));
+        let rules = [self.firewall.next_time(), self.firewall.silent_until()];
+        next = rules.into_iter().flatten().fold(next, Instant::min);
         if self.state.has_news() && !self.telling {
             next = next.min(self.quiet_until);
         }

@@ -42,6 +42,42 @@ async fn connections_of_removed_rules_members_and_groups_end() {
     agent.stop().await;
 }
 
+/// An entry that ended is of who was first seen to send, who need not have begun: the other side may, but for that does
+/// not bring back what is no longer let in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_ask_is_not_silenced_by_what_it_may_not_be_asked() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    let group = lab.group(&rules(&["ingress IPv4 udp 53 53 -"]));
+    let server = lab.instance(&["10.0.0.5"], &[group]).await;
+    let own = lab.group(&rules(&["ingress IPv4 udp 4000 4000 -"]));
+    let client = lab.instance(&["10.0.0.7"], &[own]).await;
+    let (asking, answering) = (client.socket(4000), server.socket(53));
+    // As seen on a host to which the client comes while it is being answered.
+    eventually!("the server's packets arrive", {
+        answering.send_to(b"answer", (client.v4(), 4000)).unwrap();
+        asking.recv(&mut [0; 16]).is_ok()
+    });
+    drop(answering);
+    server.serve_udp(server.v4(), 53);
+    assert!(answered(&asking, server.v4(), 53).await);
+
+    lab.server.set_rules(own, egress().to_vec());
+    lab.server.rules_updated(own).await;
+    eventually!("what the server began has ended", unanswered(&asking, server.v4(), 53).await);
+    eventually!("what the client begins is let pass", answered(&asking, server.v4(), 53).await);
+
+    // The server may send where it wants, so whoever asks it could be taken for somebody who is asked.
+    lab.server.set_rules(group, egress().to_vec());
+    lab.server.rules_updated(group).await;
+    eventually!("the rule's connection ended", unanswered(&asking, server.v4(), 53).await);
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(8) {
+        assert!(unanswered(&asking, server.v4(), 53).await, "after {:?}", began.elapsed());
+    }
+    agent.stop().await;
+}
+
 /// Two networks with the same addresses, and in each of them the same connection, to the ports: each has a zone of its
 /// own, and what ends in one goes on in the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -124,7 +124,7 @@ pub(super) fn tuple(it: &Tuple) -> Vec<u8> {
 
 impl Tuple {
     /// The direction of the answers, if nothing is translated.
-    pub(super) fn reversed(&self) -> Self {
+    pub fn reversed(&self) -> Self {
         Self {
             source: self.destination,
             destination: self.source,

@@ -27,7 +27,7 @@ use kernel::{Kernel, Namespace, nft::NftError, process::ProcessError};
 use rpc::{l2::PortDetails, security_group::SecurityGroupInfo};
 use tokio::time::Instant;
 
-use self::{iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy, zones::Zones};
+use self::{connections::Silence, iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy, zones::Zones};
 use super::config::{Firewall as Settings, FirewallDriver};
 
 /// Pause before rules that were refused are tried again; doubled by each further refusal.
@@ -101,6 +101,7 @@ pub(super) struct Firewall<K> {
     settled: bool,
     /// Some connections have ended that could be allowed again.
     ended: bool,
+    silence: Silence,
     refused: BTreeMap<String, String>,
     attempts: u32,
     not_before: Instant,
@@ -120,6 +121,7 @@ impl<K: Kernel> Firewall<K> {
             complete: false,
             settled: false,
             ended: false,
+            silence: Silence::default(),
             refused: BTreeMap::new(),
             attempts: 0,
             not_before: Instant::now(),
@@ -345,13 +347,32 @@ impl<K: Kernel> Firewall<K> {
         }
         let abandoned = doubtful.abandoned.clone();
         match connections::settle(&self.namespace, &self.applied, doubtful, reading).await {
-            Ok(ended) => {
-                self.ended = ended;
+            Ok(settled) => {
+                self.ended = settled.ended;
+                self.silence.take(settled);
                 zones.release(&abandoned);
             }
             Err(error) => {
                 tracing::warn!("connections that are no longer allowed may go on: {}", crate::chain(&error));
             }
+        }
+    }
+
+    /// When [`Self::release`] has something to do, if it has.
+    pub(super) fn silent_until(&self) -> Option<Instant> {
+        self.silence.end()
+    }
+
+    /// Lets connections that ended a while ago begin the other way round, where that is allowed.
+    pub(super) async fn release(&mut self) {
+        if self.silent_until().is_none_or(|end| end > Instant::now()) {
+            return;
+        }
+        let Some(zones) = self.backend.as_mut().and_then(Backend::zones) else { return };
+        let every: Vec<_> = self.applied.ports.iter().collect();
+        let all = connections::doubtful(&self.applied, &self.applied, &every, zones);
+        if let Err(error) = connections::release(&self.namespace, &self.applied, all, &mut self.silence).await {
+            tracing::warn!("some connections may not begin the other way round: {}", crate::chain(&error));
         }
     }
 
