@@ -132,6 +132,10 @@ pub(super) fn routers(server: Make, agents: Make) {
         lab.api().delete("networks", network).unwrap();
     }
     lab.until_nothing_is_left();
-    let errors = lab.errors();
+    let mut errors = lab.errors();
+    if agents != Make::Ours {
+        // Neighbours may be told once more than the wait above allows for, on a busy machine.
+        errors.retain(|error| !(error.contains("'arping'") && error.contains("Cannot open network namespace")));
+    }
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
