@@ -412,7 +412,7 @@ impl<K: Kernel> Agent<K> {
         if self.groups.is_due() && self.firewall.is_on() {
             next = next.min(self.quiet_until);
         }
-        let rules = [self.firewall.next_time(), self.firewall.silent_until()];
+        let rules = [self.firewall.next_time(), self.firewall.quarantined_until()];
         next = rules.into_iter().flatten().fold(next, Instant::min);
         if self.state.has_news() && !self.telling {
             next = next.min(self.quiet_until);

@@ -1,10 +1,10 @@
 //! Finding free addresses in a number of queries that does not grow with the subnet.
 //!
 //! One look at a window of candidates behind the hint is the rule, and what it shows beyond what was needed serves those who
-//! come right after, without a look of their own: the unique keys say if it is no longer true. When the window is full, or nothing is known yet,
-//! windows at distances 32, 64, 128 … follow until one has room, and a binary search between the last full and the
-//! first free one, so a search costs O(log n) queries at worst. Only when all of that finds too little, which is when the
-//! pools are nearly exhausted, is everything read; that answer is exact.
+//! come right after, without a look of their own: the unique keys say if it is no longer true. When the window is full, or
+//! nothing is known yet, windows at distances 32, 64, 128 … follow until one has room, and a binary search between the
+//! last full and the first free one, so a search costs O(log n) queries at worst. Only when all of that finds too
+//! little, which is when the pools are nearly exhausted, is everything read; that answer is exact.
 
 use std::{collections::HashSet, future::Future, net::IpAddr};
 

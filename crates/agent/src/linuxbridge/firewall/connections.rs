@@ -32,7 +32,7 @@ use super::{
 pub(super) const ENDED: u32 = 0x0069_736f;
 
 /// How long a connection that ended stays so, whoever may begin it: longer than an answer is under way.
-const SILENCE: Duration = Duration::from_secs(5);
+const QUARANTINE: Duration = Duration::from_secs(5);
 
 /// TCP, ICMP, ICMPv6, DCCP and SCTP, whose packets say which of two began, or of which only a first one makes an entry.
 const TELLING: [u8; 5] = [6, 1, 58, 33, 132];
@@ -73,13 +73,13 @@ pub(super) struct Settled {
 
 /// Connections that ended a short while ago.
 #[derive(Debug, Default)]
-pub(super) struct Silence(VecDeque<(Instant, HashSet<Id>)>);
+pub(super) struct Quarantine(VecDeque<(Instant, HashSet<Id>)>);
 
-impl Silence {
+impl Quarantine {
     /// Takes those that ended just now. Where others ended before, they are looked at in time as well.
     pub(super) fn take(&mut self, settled: Settled) {
         if !settled.new.is_empty() || (settled.ended && self.0.is_empty()) {
-            self.0.push_back((Instant::now() + SILENCE, settled.new));
+            self.0.push_back((Instant::now() + QUARANTINE, settled.new));
         }
     }
 
@@ -189,19 +189,20 @@ fn is_of_either(policy: &Policy, all: &Doubtful, connection: &Connection) -> boo
     !TELLING.contains(&flow.protocol) && !connection.is_related && !found.is_empty() && found.iter().all(allows)
 }
 
-/// Forgets what ended of which the silence is over and that the other side may begin. `all` are the addresses of all ports.
+/// Forgets what ended of which the quarantine is over and that the other side may begin. `all` are the addresses of all
+/// ports.
 pub(super) async fn release(
     namespace: &Namespace,
     policy: &Policy,
     all: Doubtful,
-    silence: &mut Silence,
+    quarantine: &mut Quarantine,
 ) -> kernel::Result<()> {
-    let (namespace, policy, silent) = (namespace.clone(), policy.clone(), silence.expire());
+    let (namespace, policy, quarantined) = (namespace.clone(), policy.clone(), quarantine.expire());
     let released = tokio::task::spawn_blocking(move || {
         let mut released = Vec::new();
         for which in ended() {
             let found = conntrack::find(&namespace, which)?.into_iter();
-            let is_over = |it: &Connection| !silent.contains(&(it.zone, it.original));
+            let is_over = |it: &Connection| !quarantined.contains(&(it.zone, it.original));
             released.extend(found.filter(|it| is_over(it) && is_of_either(&policy, &all, it)));
         }
         if !released.is_empty() {
@@ -211,7 +212,7 @@ pub(super) async fn release(
     });
     let released = released.await.unwrap_or(Ok(()));
     if released.is_err() {
-        silence.0.push_front((Instant::now() + SILENCE, HashSet::new()));
+        quarantine.0.push_front((Instant::now() + QUARANTINE, HashSet::new()));
     }
     released
 }

@@ -27,7 +27,9 @@ use kernel::{Kernel, Namespace, nft::NftError, process::ProcessError};
 use rpc::{l2::PortDetails, security_group::SecurityGroupInfo};
 use tokio::time::Instant;
 
-use self::{connections::Silence, iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy, zones::Zones};
+use self::{
+    connections::Quarantine, iptables::Iptables, model::Mode, nftables::Nftables, policy::Policy, zones::Zones,
+};
 use super::config::{Firewall as Settings, FirewallDriver};
 
 /// Pause before rules that were refused are tried again; doubled by each further refusal.
@@ -101,7 +103,7 @@ pub(super) struct Firewall<K> {
     settled: bool,
     /// Some connections have ended that could be allowed again.
     ended: bool,
-    silence: Silence,
+    quarantine: Quarantine,
     refused: BTreeMap<String, String>,
     attempts: u32,
     not_before: Instant,
@@ -121,7 +123,7 @@ impl<K: Kernel> Firewall<K> {
             complete: false,
             settled: false,
             ended: false,
-            silence: Silence::default(),
+            quarantine: Quarantine::default(),
             refused: BTreeMap::new(),
             attempts: 0,
             not_before: Instant::now(),
@@ -349,7 +351,7 @@ impl<K: Kernel> Firewall<K> {
         match connections::settle(&self.namespace, &self.applied, doubtful, reading).await {
             Ok(settled) => {
                 self.ended = settled.ended;
-                self.silence.take(settled);
+                self.quarantine.take(settled);
                 zones.release(&abandoned);
             }
             Err(error) => {
@@ -359,19 +361,19 @@ impl<K: Kernel> Firewall<K> {
     }
 
     /// When [`Self::release`] has something to do, if it has.
-    pub(super) fn silent_until(&self) -> Option<Instant> {
-        self.silence.end()
+    pub(super) fn quarantined_until(&self) -> Option<Instant> {
+        self.quarantine.end()
     }
 
     /// Lets connections that ended a while ago begin the other way round, where that is allowed.
     pub(super) async fn release(&mut self) {
-        if self.silent_until().is_none_or(|end| end > Instant::now()) {
+        if self.quarantined_until().is_none_or(|end| end > Instant::now()) {
             return;
         }
         let Some(zones) = self.backend.as_mut().and_then(Backend::zones) else { return };
         let every: Vec<_> = self.applied.ports.iter().collect();
         let all = connections::doubtful(&self.applied, &self.applied, &every, zones);
-        if let Err(error) = connections::release(&self.namespace, &self.applied, all, &mut self.silence).await {
+        if let Err(error) = connections::release(&self.namespace, &self.applied, all, &mut self.quarantine).await {
             tracing::warn!("some connections may not begin the other way round: {}", crate::chain(&error));
         }
     }
